@@ -1,0 +1,1 @@
+"""Pista: one contract file in, a served dataset out."""

@@ -1,0 +1,1 @@
+"""The commands of `pista`, one module a topic, imported when called."""

@@ -1,0 +1,1 @@
+"""Contracts: Open Data Contract Standard files, read strictly into one typed view."""

@@ -1,0 +1,1 @@
+"""Warehouse: roles, migrations, tables, merging, quality and marts in PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Ingestion: from bytes on a topic to committed rows, exactly once."""

@@ -1,0 +1,121 @@
+"""Loading again what lies behind: quarantined records after a contract fix, and ranges of the topic.
+
+Both go through the same transaction as a drain. Records keep their positions, so nothing is doubled
+and nothing goes back in time.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from pista.contracts.dataset import Dataset
+from pista.ingest.batch import make_batch, monotonic_ms, order_times
+from pista.ingest.ledger import read_ledgers
+from pista.ingest.load import BatchReport, commit_batch
+from pista.ingest.quarantine import open_records
+from pista.kafka.client import client_options
+from pista.kafka.reader import Reader
+from pista.kafka.records import Record
+from pista.settings import Settings
+
+RETRY_AT_ONCE = 10_000  # quarantined records in one transaction
+
+
+def retry(connection: Connection[TupleRow], dataset: Dataset, settings: Settings, *, run_id: str) -> list[BatchReport]:
+    """Try every open quarantined record of a dataset once more; what is still bad stays, with its new reason."""
+    reports: list[BatchReport] = []
+    after = 0
+    while True:
+        lines = open_records(connection, dataset.name, RETRY_AT_ONCE, after=after)
+        if not lines:
+            return reports
+        after = lines[-1].id
+        batch = make_batch(
+            dataset,
+            [line.record for line in lines],
+            epochs=np.array([line.epoch for line in lines], np.int32),
+            order_times=np.array([round(line.order_time.timestamp() * 1000) for line in lines], np.int64),
+            value_max_bytes=settings.value_max_bytes,
+            planned={},
+            positions={},
+            read_ms=0.0,
+            clock_ms=monotonic_ms(),
+        )
+        reports.append(commit_batch(connection, batch, run_id=run_id, kind="retry"))
+
+
+def replay(
+    connection: Connection[TupleRow],
+    dataset: Dataset,
+    settings: Settings,
+    ranges: Mapping[int, tuple[int, int]],
+    *,
+    run_id: str,
+) -> Iterator[BatchReport]:
+    """Load offsets ``[from, to)`` of each partition once more; only offsets that a drain has passed.
+
+    Yields:
+        A report a committed batch.
+
+    Raises:
+        ValueError: a range is not within what was drained.
+    """
+    entries = read_ledgers(connection, [dataset.name])[dataset.name]
+    for partition, (first, end) in ranges.items():
+        drained = entries[partition].next_offset if partition in entries else 0
+        if not 0 <= first < end <= drained:
+            raise ValueError(
+                f"partition {partition}: cannot replay [{first}, {end}); offsets up to {drained} were drained"
+            )
+    starts, before = {}, {}
+    for partition, (first, _) in ranges.items():
+        starts[partition], before[partition] = _checkpoint(
+            connection, dataset, entries[partition].epoch, partition, first
+        )
+    reader = Reader(client_options(settings), str(dataset.topic))
+    ends = {partition: end for partition, (_, end) in ranges.items()}
+    try:
+        while any(starts[p] < ends[p] for p in ranges):
+            began = monotonic_ms()
+            chunk = reader.read(
+                starts, ends, max_records=settings.batch_max_records, max_bytes=settings.batch_max_bytes, wait=0.0
+            )
+            times = order_times(chunk.records, before)
+            wanted = [i for i, r in enumerate(chunk.records) if ranges[r.partition][0] <= r.offset < ends[r.partition]]
+            records: Sequence[Record] = [chunk.records[i] for i in wanted]
+            for record, time in zip(chunk.records, times.tolist(), strict=True):
+                before[record.partition] = max(before[record.partition], time)
+            starts = chunk.positions
+            if not records:
+                continue
+            batch = make_batch(
+                dataset,
+                records,
+                epochs=np.array([entries[r.partition].epoch for r in records], np.int32),
+                order_times=times[wanted],
+                value_max_bytes=settings.value_max_bytes,
+                planned={},
+                positions={},
+                read_ms=monotonic_ms() - began,
+                clock_ms=monotonic_ms(),
+            )
+            yield commit_batch(connection, batch, run_id=run_id, kind="replay")
+    finally:
+        reader.close()
+
+
+def _checkpoint(
+    connection: Connection[TupleRow], dataset: Dataset, epoch: int, partition: int, first: int
+) -> tuple[int, int]:
+    """Where to start reading so that order times come out as they did: a batch's start, and the time before it."""
+    row = connection.execute(
+        """
+        SELECT start_offset, start_order_time FROM ingest.ranges
+        WHERE dataset = %s AND epoch = %s AND partition = %s AND start_offset <= %s
+        ORDER BY start_offset DESC LIMIT 1
+        """,
+        (dataset.name, epoch, partition, first),
+    ).fetchone()
+    return (first, 0) if row is None else (row[0], round(row[1].timestamp() * 1000))

@@ -1,0 +1,275 @@
+"""Draining a topic: plan, read, decode, commit, and again, until there is nothing more for a while.
+
+While one batch commits, the next is read and decoded. What is read ahead is only kept if the commit
+before it succeeded; otherwise the ledger says where to start again.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import psycopg
+from kafka.errors import KafkaError
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from pista.contracts.dataset import Dataset
+from pista.ingest.batch import Batch, make_batch, monotonic_ms, order_times
+from pista.ingest.heartbeat import Heartbeat
+from pista.ingest.ledger import Entry, Ledger, LostRaceError, find_condition, open_partitions, read_ledgers
+from pista.ingest.load import BatchReport, ContractChangedError, commit_batch
+from pista.kafka.client import client_options
+from pista.kafka.reader import Reader, ReaderStalledError
+from pista.kafka.topics import TopicAdmin, TopicState
+from pista.settings import Settings
+from pista.warehouse.connection import connect
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5  # how long an idle drain waits for a record before it looks around
+LOST_RACES = 3  # in a row, that end a drain
+PATIENCE_SECONDS = 60.0  # a broker or database that is away for longer ends a drain
+RETRY_SECONDS = 1.0
+TRANSIENT = (psycopg.OperationalError, KafkaError, ReaderStalledError)
+RAW_DAYS_AHEAD = 2
+
+
+class IngestNotConfiguredError(Exception):
+    """No connection for ingestion is known to this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainReport:
+    """What a drain did."""
+
+    dataset: str
+    batches: int
+    records: int
+    loaded: int
+    quarantined: int
+    outcome: str  # idle, time_up, stopped or contract_changed
+
+
+def drain(
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    run_id: str,
+    should_stop: Callable[[], bool],
+    on_batch: Callable[[BatchReport], None],
+) -> DrainReport:
+    """Load a source dataset until it is idle, time is up, or the caller wants it to stop.
+
+    Args:
+        dataset: of kind upsert or append.
+        settings: of the process.
+        run_id: of the run that answers for it.
+        should_stop: asked between batches.
+        on_batch: told of each committed batch, from this thread.
+
+    Raises:
+        IngestCondition: the dataset cannot go on by itself.
+        LostRaceError: three times in a row another drain was first.
+        psycopg.OperationalError: the database stayed away.
+        KafkaError: the broker stayed away.
+    """
+    dsn = ingest_dsn(settings)
+    with Heartbeat(dsn, dataset.name, run_id) as heartbeat, _Drain(dataset, settings, dsn, run_id, on_batch) as work:
+        outcome = work.run(should_stop)
+        heartbeat.finish(outcome)
+        return DrainReport(dataset.name, work.batches, work.records, work.loaded, work.quarantined, outcome)
+
+
+def ingest_dsn(settings: Settings) -> str:
+    """Connection of ``pista_ingest``.
+
+    Raises:
+        IngestNotConfiguredError: ``PISTA_INGEST_DSN`` is not set.
+    """
+    if settings.ingest_dsn is None:
+        raise IngestNotConfiguredError(
+            "PISTA_INGEST_DSN is not set. Give a connection as pista_ingest, or start the local stack with `pista up`."
+        )
+    return settings.ingest_dsn.get_secret_value()
+
+
+class _Drain:
+    """The loop's state: connections, what is committed, and the batch on its way."""
+
+    def __init__(
+        self, dataset: Dataset, settings: Settings, dsn: str, run_id: str, on_batch: Callable[[BatchReport], None]
+    ) -> None:
+        self.batches = self.records = self.loaded = self.quarantined = 0
+        self._dataset, self._settings, self._dsn, self._run_id = dataset, settings, dsn, run_id
+        self._on_batch = on_batch
+        options = client_options(settings)
+        self._admin_options = options
+        self._admin: TopicAdmin | None = None
+        self._reader = Reader(options, str(dataset.topic))
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"commit-{dataset.name}")
+        self._connection: Connection[TupleRow] | None = None
+        self._pending: Future[BatchReport] | None = None
+
+    def __enter__(self) -> "_Drain":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.shutdown(wait=True)
+        self._disconnect()
+        self._reader.close()
+        if self._admin is not None:
+            self._admin.close()
+
+    def run(self, should_stop: Callable[[], bool]) -> str:
+        """Until idle, time is up or told to stop; the outcome in a word."""
+        began = succeeded_at = time.monotonic()
+        lost_races = 0
+        while True:
+            try:
+                for outcome in self._from_ledger(should_stop, began):
+                    succeeded_at, lost_races = time.monotonic(), 0
+                    if outcome is not None:
+                        return outcome
+            except ContractChangedError as error:
+                log.info("%s", error)
+                return "contract_changed"
+            except LostRaceError as error:
+                lost_races += 1
+                log.warning("%s (%d of %d)", error, lost_races, LOST_RACES)
+                if lost_races >= LOST_RACES:
+                    raise
+                self._start_over()
+            except TRANSIENT as error:
+                log.warning("drain of %s: %s: %s", self._dataset.name, type(error).__name__, error)
+                if should_stop() or time.monotonic() - succeeded_at >= PATIENCE_SECONDS:
+                    raise
+                self._start_over()
+                time.sleep(RETRY_SECONDS)
+
+    def _start_over(self) -> None:
+        """Forget what is on its way: the ledger says what was committed of it."""
+        pending, self._pending = self._pending, None
+        if pending is not None and (error := pending.exception()) is not None:
+            log.warning("commit of %s: %s", self._dataset.name, error)
+        self._disconnect()
+
+    def _from_ledger(self, should_stop: Callable[[], bool], began: float) -> Iterator[str | None]:
+        """Batches from where the ledger stands; yields None after each commit, and the outcome at the end."""
+        ledger: Ledger = read_ledgers(self._connect(), [self._dataset.name])[self._dataset.name]
+        idle_since = None  # since when every read has come back empty
+        while True:
+            now = time.monotonic()
+            outcome = None
+            if should_stop():
+                outcome = "stopped"
+            elif now - began >= self._settings.drain_max_seconds:
+                outcome = "time_up"
+            elif idle_since is not None and now - idle_since >= self._settings.drain_idle_seconds:
+                outcome = "idle"
+            if outcome is not None:
+                self._settle()
+                yield outcome
+                return
+            topic = self._topic()
+            condition = find_condition(self._dataset, topic, ledger)
+            if condition is not None:
+                self._settle()
+                raise condition
+            if topic is None:
+                idle_since = idle_since or now
+                time.sleep(POLL_SECONDS)
+                continue
+            if set(topic.beginning) - set(ledger):
+                self._settle()
+                ledger = open_partitions(self._connect(), self._dataset, topic, ledger)
+            batch = self._read(ledger, topic)
+            if batch is None:
+                if self._settle():
+                    yield None
+                idle_since = idle_since or time.monotonic()
+                continue
+            idle_since = None
+            ledger = batch.next_entries()
+            if self._settle():
+                yield None
+            lag = sum(max(topic.end[p] - entry.next_offset, 0) for p, entry in ledger.items())
+            self._pending = self._writer.submit(commit_batch, self._connect(), batch, run_id=self._run_id, lag=lag)
+
+    def _read(self, ledger: dict[int, Entry], topic: TopicState) -> Batch | None:
+        began = monotonic_ms()
+        chunk = self._reader.read(
+            {partition: entry.next_offset for partition, entry in ledger.items()},
+            topic.end,
+            max_records=self._settings.batch_max_records,
+            max_bytes=self._settings.batch_max_bytes,
+            wait=POLL_SECONDS,
+        )
+        if all(chunk.positions[p] == entry.next_offset for p, entry in ledger.items()):
+            return None
+        # offsets mean records of this topic only if it is still the same one
+        again = self._topic()
+        condition = find_condition(self._dataset, again, ledger)
+        if condition is not None:
+            raise condition
+        read_ms = monotonic_ms() - began
+        before = {p: round(entry.order_time.timestamp() * 1000) for p, entry in ledger.items()}
+        return make_batch(
+            self._dataset,
+            chunk.records,
+            epochs=np.array([ledger[record.partition].epoch for record in chunk.records], np.int32),
+            order_times=order_times(chunk.records, before),
+            value_max_bytes=self._settings.value_max_bytes,
+            planned=ledger,
+            positions=chunk.positions,
+            read_ms=read_ms,
+            clock_ms=monotonic_ms(),
+        )
+
+    def _settle(self) -> bool:
+        """Wait for the batch that is being committed; whether there was one."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return False
+        report = pending.result()
+        self.batches += 1
+        self.records += report.records
+        self.loaded += report.loaded
+        self.quarantined += report.quarantined
+        self._on_batch(report)
+        return True
+
+    def _topic(self) -> TopicState | None:
+        if self._admin is None:
+            self._admin = TopicAdmin(self._admin_options)
+        try:
+            return self._admin.describe([str(self._dataset.topic)])[str(self._dataset.topic)]
+        except Exception:
+            # a client that raised once may hang for ever
+            self._admin.close()
+            self._admin = None
+            raise
+
+    def _connect(self) -> Connection[TupleRow]:
+        if self._connection is None:
+            self._connection = connect(self._dsn, f"pista drain {self._dataset.name}")
+            ensure_raw_partitions(self._connection, self._dataset.name)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def ensure_raw_partitions(connection: Connection[TupleRow], dataset: str) -> None:
+    """Make the raw partitions of today and the coming days, so that midnight finds one."""
+    connection.execute(
+        """
+        SELECT ingest.ensure_raw_partition(%s, (now() AT TIME ZONE 'UTC')::date + day)
+        FROM generate_series(0, %s) AS day
+        """,
+        (dataset, RAW_DAYS_AHEAD),
+    )

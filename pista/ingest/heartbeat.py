@@ -1,0 +1,76 @@
+"""Signs of life of a drain, in the database, where the sensor looks for them.
+
+Dagster's own view of a run survives the death of its process; a row that stops being touched does not.
+"""
+
+import logging
+import threading
+from types import TracebackType
+
+import psycopg
+
+from pista.warehouse.connection import connect
+
+log = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 2.0
+ALIVE_SECONDS = 15.0  # a drain whose last beat is older is dead
+
+
+class Heartbeat:
+    """Beats for one dataset of one run from a thread of its own, until the block ends."""
+
+    def __init__(self, dsn: str, dataset: str, run_id: str) -> None:
+        self._dsn = dsn
+        self._dataset = dataset
+        self._run_id = run_id
+        self._ended = threading.Event()
+        self._outcome = "failed"
+        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{dataset}", daemon=True)
+
+    def finish(self, outcome: str) -> None:
+        """Say how the drain ended; without it the outcome is ``failed``."""
+        self._outcome = outcome
+
+    def __enter__(self) -> "Heartbeat":
+        with connect(self._dsn, f"pista heartbeat {self._dataset}") as connection:
+            connection.execute(
+                """
+                INSERT INTO ingest.drains (run_id, dataset) VALUES (%s, %s)
+                ON CONFLICT (run_id, dataset) DO UPDATE SET beat_at = now(), ended_at = NULL, outcome = NULL
+                """,
+                (self._run_id, self._dataset),
+            )
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        # until the end is written: a database that is away for a while must not hide a drain that lives
+        while not self._beat_with_one_connection():
+            self._ended.wait(INTERVAL_SECONDS)
+
+    def _beat_with_one_connection(self) -> bool:
+        try:
+            with connect(self._dsn, f"pista heartbeat {self._dataset}") as connection:
+                while not self._ended.wait(INTERVAL_SECONDS):
+                    connection.execute(
+                        "UPDATE ingest.drains SET beat_at = now() WHERE run_id = %s AND dataset = %s",
+                        (self._run_id, self._dataset),
+                    )
+                connection.execute(
+                    """
+                    UPDATE ingest.drains SET beat_at = now(), ended_at = now(), outcome = %s
+                    WHERE run_id = %s AND dataset = %s
+                    """,
+                    (self._outcome, self._run_id, self._dataset),
+                )
+        except psycopg.OperationalError as error:
+            log.warning("heartbeat of %s: %s", self._dataset, error)
+            return self._ended.is_set()
+        return True

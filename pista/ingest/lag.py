@@ -1,0 +1,74 @@
+"""How far the topics are ahead of the ledger: one round trip to the broker and one query for all datasets."""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pista.contracts.dataset import Dataset
+from pista.ingest.conditions import IngestCondition
+from pista.ingest.drain import ingest_dsn
+from pista.ingest.ledger import Ledger, find_condition, read_ledgers
+from pista.kafka.client import client_options
+from pista.kafka.topics import TopicAdmin, TopicState
+from pista.settings import Settings
+from pista.warehouse.connection import connect
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """What a source dataset has yet to load."""
+
+    dataset: str
+    records: int  # offsets between the ledger and the topic's end; markers of transactions count too
+    partitions: dict[int, tuple[int, int]]  # partition -> (next offset, end)
+    condition: IngestCondition | None
+    topic_missing: bool
+
+
+def measure_lag(datasets: Iterable[Dataset], settings: Settings, timeout: float = 5.0) -> dict[str, Lag]:
+    """Lag of each source dataset; those without any are stamped as complete as of now.
+
+    Raises:
+        KafkaError: the broker did not answer within ``timeout`` seconds.
+        psycopg.OperationalError: the database did not answer.
+    """
+    sources = [dataset for dataset in datasets if dataset.is_source]
+    topics = _describe(settings, [str(dataset.topic) for dataset in sources], timeout)
+    with connect(ingest_dsn(settings), "pista lag") as connection:
+        ledgers = read_ledgers(connection, [dataset.name for dataset in sources])
+        lags = {d.name: _lag(d, topics[str(d.topic)], ledgers[d.name]) for d in sources}
+        complete = [
+            lag.dataset for lag in lags.values() if not lag.records and not lag.condition and not lag.topic_missing
+        ]
+        connection.execute("UPDATE catalog.versions SET as_of = now() WHERE dataset = ANY(%s)", (complete,))
+    return lags
+
+
+def _lag(dataset: Dataset, topic: TopicState | None, ledger: Ledger) -> Lag:
+    condition = find_condition(dataset, topic, ledger)
+    if topic is None:
+        return Lag(dataset.name, 0, {}, condition, True)
+    partitions = {
+        p: (ledger[p].next_offset if p in ledger else begin, topic.end[p]) for p, begin in topic.beginning.items()
+    }
+    records = sum(max(end - start, 0) for start, end in partitions.values())
+    return Lag(dataset.name, records, partitions, condition, False)
+
+
+# One admin connection a process: the sensor asks every few seconds.
+_lock = threading.Lock()
+_admins: dict[str, TopicAdmin] = {}
+
+
+def _describe(settings: Settings, topics: list[str], timeout: float) -> dict[str, TopicState | None]:
+    address = str(settings.kafka_bootstrap)
+    with _lock:
+        admin = _admins.pop(address, None) or TopicAdmin(client_options(settings), timeout)
+        try:
+            states = admin.describe(topics)
+        except Exception:
+            # a client that raised once may hang for ever
+            admin.close()
+            raise
+        _admins[address] = admin
+        return states

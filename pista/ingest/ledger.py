@@ -1,0 +1,140 @@
+"""The ledger: up to where each partition of a dataset has been loaded.
+
+It is written in the transaction that loads the rows, so the two can never disagree.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from pista.contracts.dataset import Dataset
+from pista.ingest.conditions import (
+    IngestCondition,
+    LogTruncated,
+    OffsetsExpired,
+    PartitionRemoved,
+    TopicMissing,
+    TopicRecreated,
+)
+from pista.kafka.topics import TopicState
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A partition's line in the ledger."""
+
+    partition: int
+    topic_id: str
+    epoch: int
+    next_offset: int
+    order_time: datetime  # greatest record timestamp before next_offset
+
+
+Ledger = dict[int, Entry]
+
+
+class LostRaceError(Exception):
+    """Another drain moved the ledger between planning and committing; nothing was written."""
+
+
+def read_ledgers(connection: Connection[TupleRow], datasets: Iterable[str]) -> dict[str, Ledger]:
+    """The ledgers of several datasets; an empty one for a dataset that was never loaded."""
+    names = list(datasets)
+    ledgers: dict[str, Ledger] = {name: {} for name in names}
+    for dataset, *line in connection.execute(
+        """
+        SELECT dataset, partition, topic_id, epoch, next_offset, order_time
+        FROM ingest.ledger WHERE dataset = ANY(%s) ORDER BY dataset, partition
+        """,
+        (names,),
+    ):
+        entry = Entry(*line)
+        ledgers[dataset][entry.partition] = entry
+    return ledgers
+
+
+def open_partitions(
+    connection: Connection[TupleRow], dataset: Dataset, topic: TopicState, ledger: Mapping[int, Entry]
+) -> Ledger:
+    """The ledger with a line for each partition of the topic; a new partition starts at its beginning."""
+    missing = sorted(set(topic.beginning) - set(ledger))
+    if not missing:
+        return dict(ledger)
+    epoch = max((entry.epoch for entry in ledger.values()), default=0)
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO ingest.ledger (dataset, partition, topic, topic_id, epoch, next_offset)
+            VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+            """,
+            [(dataset.name, p, topic.name, topic.topic_id, epoch, topic.beginning[p]) for p in missing],
+        )
+    return read_ledgers(connection, [dataset.name])[dataset.name]
+
+
+def find_condition(dataset: Dataset, topic: TopicState | None, ledger: Mapping[int, Entry]) -> IngestCondition | None:
+    """What keeps the dataset from going on where the ledger stands, if anything."""
+    if not ledger:
+        return None
+    if topic is None:
+        return TopicMissing(
+            dataset.name,
+            f"topic {dataset.topic} does not exist any more, though it was read. Restore it, or retire the contract.",
+        )
+    known = next(iter(ledger.values())).topic_id
+    if known != topic.topic_id:
+        return TopicRecreated(
+            dataset.name,
+            f"topic {topic.name} was deleted and made anew (its id was {known} and is {topic.topic_id}). "
+            "Rows so far are kept; decide whether the new topic continues them.",
+        )
+    for partition, entry in ledger.items():
+        if partition not in topic.beginning:
+            return PartitionRemoved(dataset.name, f"partition {partition} of topic {topic.name} is gone.")
+        begin, end = topic.beginning[partition], topic.end[partition]
+        if entry.next_offset < begin:
+            return OffsetsExpired(
+                dataset.name,
+                f"partition {partition} of topic {topic.name} lost the {begin - entry.next_offset} offsets "
+                f"{entry.next_offset} to {begin - 1} to retention before they were read.",
+            )
+        if entry.next_offset > end:
+            return LogTruncated(
+                dataset.name,
+                f"partition {partition} of topic {topic.name} ends at {end}, but was read up to {entry.next_offset}.",
+            )
+    return None
+
+
+def lock(connection: Connection[TupleRow], dataset: str, planned: Mapping[int, Entry]) -> None:
+    """Lock the planned lines until the transaction ends.
+
+    Raises:
+        LostRaceError: a line is no longer as planned.
+    """
+    rows = connection.execute(
+        """
+        SELECT partition, topic_id, epoch, next_offset FROM ingest.ledger
+        WHERE dataset = %s AND partition = ANY(%s) ORDER BY partition FOR UPDATE
+        """,
+        (dataset, sorted(planned)),
+    ).fetchall()
+    found = {partition: (topic_id, epoch, offset) for partition, topic_id, epoch, offset in rows}
+    for partition, entry in planned.items():
+        if found.get(partition) != (entry.topic_id, entry.epoch, entry.next_offset):
+            raise LostRaceError(f"dataset {dataset}: partition {partition} was moved by another drain")
+
+
+def advance(connection: Connection[TupleRow], dataset: str, moves: Mapping[int, tuple[int, datetime]]) -> None:
+    """Write the next offset and order time of each partition, inside the loading transaction."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            UPDATE ingest.ledger SET next_offset = %s, order_time = %s, updated_at = now()
+            WHERE dataset = %s AND partition = %s
+            """,
+            [(offset, order_time, dataset, partition) for partition, (offset, order_time) in moves.items()],
+        )

@@ -1,0 +1,316 @@
+"""The transaction: a batch becomes raw records, rows, quarantine and ledger, or nothing does."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import psycopg
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from pista.contracts.dataset import Dataset
+from pista.ingest import ledger
+from pista.ingest.batch import Batch, monotonic_ms
+from pista.ingest.quarantine import store
+from pista.ingest.reasons import Reason, Rejection
+from pista.warehouse import merging
+
+log = logging.getLogger(__name__)
+
+# What a row can make PostgreSQL refuse: data exceptions, constraint violations, limits such as an index entry's size.
+CULPRIT_CLASSES = ("22", "23", "54")
+
+
+class ContractChangedError(Exception):
+    """The dataset was migrated to another contract since this process read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """A committed batch; fields as the columns of ``ingest.batches``."""
+
+    dataset: str
+    version: int
+    records: int
+    bytes: int
+    loaded: int
+    quarantined: int
+    filtered: int
+    inserted: int
+    updated: int
+    deleted: int
+    unchanged: int
+    ambiguous: int
+    lag: int | None
+    read_ms: float
+    decode_ms: float
+    write_ms: float
+    latency_ms: float | None
+    offsets: Mapping[int, tuple[int, int]]  # partition -> [start, end)
+
+
+@dataclass(slots=True)
+class _Counts:
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+
+def commit_batch(
+    connection: Connection[TupleRow], batch: Batch, *, run_id: str, kind: str = "drain", lag: int | None = None
+) -> BatchReport:
+    """Write a batch in one transaction.
+
+    Args:
+        connection: as pista_ingest, not in a transaction.
+        batch: of a drain, whose ledger lines are compared and moved; or of a replay or retry, which
+            leaves the ledger alone and adds only what is missing.
+        run_id: of the run that answers for it.
+        kind: drain, replay or retry.
+        lag: records still to be read, for the metrics.
+
+    Raises:
+        LostRaceError: another drain was first; nothing was written.
+        ContractChangedError: the tables are of another contract; nothing was written.
+        psycopg.OperationalError: the connection broke. Whether the transaction was committed is known
+            to the ledger only.
+    """
+    dataset, began = batch.dataset, monotonic_ms()
+    connection.execute(merging.stage_ddl(dataset).encode())
+    with connection.transaction():
+        staged = _try_stage(connection, batch)
+        ledger.lock(connection, dataset.name, batch.planned)
+        version = _next_version(connection, dataset)
+        counts, refused = _write_rows(connection, batch, version, staged=staged, only_missing=kind != "drain")
+        rejections = [*batch.decoded.rejections, *refused]
+        store(connection, batch, rejections, run_id)
+        report = _report(batch, version, counts, len(rejections), lag, monotonic_ms() - began)
+        _publish(connection, dataset, report)
+        _record(connection, batch, report, rejections, run_id, kind)
+        ledger.advance(
+            connection,
+            dataset.name,
+            {p: (entry.next_offset, entry.order_time) for p, entry in batch.next_entries().items()},
+        )
+    return report
+
+
+def _try_stage(connection: Connection[TupleRow], batch: Batch) -> bool:
+    """COPY before any lock is taken; False where a value does not fit its column."""
+    try:
+        with connection.transaction():
+            _copy(connection, batch, np.arange(len(batch.decoded.index)))
+    except psycopg.Error as error:
+        _raise_unless_culprit(error)
+        return False
+    return True
+
+
+def _next_version(connection: Connection[TupleRow], dataset: Dataset) -> int:
+    # the lock makes merges of one dataset serial, and later statements see all that was merged before
+    row = connection.execute(
+        """
+        SELECT v.version + 1, d.contract_hash FROM catalog.versions v JOIN catalog.datasets d ON d.name = v.dataset
+        WHERE v.dataset = %s FOR UPDATE OF v
+        """,
+        (dataset.name,),
+    ).fetchone()
+    if row is None or row[1] != dataset.contract_hash:
+        raise ContractChangedError(
+            f"dataset {dataset.name} was migrated to another contract; start again with that one"
+        )
+    return int(row[0])
+
+
+def _write_rows(
+    connection: Connection[TupleRow], batch: Batch, version: int, *, staged: bool, only_missing: bool
+) -> tuple[_Counts, list[Rejection]]:
+    """Staged rows into raw and curated; a batch that PostgreSQL refuses is halved until the culprit is alone."""
+    slices = _slices(connection, batch.dataset)
+    counts, refused = _Counts(), []
+    todo = [np.arange(len(batch.decoded.index))]
+    while todo:
+        rows = todo.pop()
+        if not len(rows):
+            continue
+        try:
+            with connection.transaction():
+                if not staged:
+                    _copy(connection, batch, rows)
+                _merge(connection, batch.dataset, slices, version, counts, only_missing=only_missing)
+        except psycopg.Error as error:
+            _raise_unless_culprit(error)
+            staged = False
+            if len(rows) == 1:
+                refused.append(Rejection(int(batch.decoded.index[rows[0]]), Reason.DATABASE_REFUSED, _sentence(error)))
+            else:
+                todo += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
+    return counts, refused
+
+
+def _copy(connection: Connection[TupleRow], batch: Batch, rows: np.ndarray) -> None:
+    connection.execute(f"TRUNCATE {merging.stage_name(batch.dataset)}".encode())
+    with connection.cursor() as cursor, cursor.copy(merging.copy_into_stage(batch.dataset).encode()) as copy:
+        copy.write(batch.stage(rows))
+
+
+def _merge(
+    connection: Connection[TupleRow],
+    dataset: Dataset,
+    slices: merging.Slices,
+    version: int,
+    counts: _Counts,
+    *,
+    only_missing: bool,
+) -> None:
+    connection.execute(merging.insert_raw(dataset, only_missing=only_missing).encode())
+    row = connection.execute(
+        f"""
+        SELECT EXISTS (SELECT FROM {merging.stage_name(dataset)} WHERE _tombstone)
+            OR EXISTS (SELECT FROM catalog.deleted WHERE dataset = %s)
+        """.encode(),
+        (dataset.name,),
+    ).fetchone()
+    assert row is not None
+    statement = merging.merge(dataset, slices, tombstones=bool(row[0]))
+    merged = connection.execute(statement.encode(), {"version": version}).fetchone()
+    assert merged is not None
+    counts.inserted += merged[0]
+    counts.updated += merged[1]
+    counts.deleted += merged[2]
+
+
+def _raise_unless_culprit(error: psycopg.Error) -> None:
+    if (error.sqlstate or "")[:2] not in CULPRIT_CLASSES:
+        raise error
+
+
+def _sentence(error: psycopg.Error) -> str:
+    primary = error.diag.message_primary or str(error)
+    return f"PostgreSQL refused the row: {primary} (SQLSTATE {error.sqlstate})"
+
+
+def _slices(connection: Connection[TupleRow], dataset: Dataset) -> list[tuple[str, str]]:
+    # from the catalog and not from the contracts of this process: a mart may be younger than the run
+    return [
+        (mart, column)
+        for mart, column in connection.execute(
+            """
+            SELECT mart, slice_column FROM catalog.mart_inputs
+            WHERE input = %s AND slice_column IS NOT NULL ORDER BY mart
+            """,
+            (dataset.name,),
+        )
+    ]
+
+
+def _report(
+    batch: Batch, version: int, counts: _Counts, quarantined: int, lag: int | None, write_ms: float
+) -> BatchReport:
+    records = len(batch.records)
+    loaded = records - quarantined
+    times = [record.timestamp for record in batch.records if record.timestamp > 0]
+    return BatchReport(
+        dataset=batch.dataset.name,
+        version=version,
+        records=records,
+        bytes=batch.size,
+        loaded=loaded,
+        quarantined=quarantined,
+        filtered=0,
+        inserted=counts.inserted,
+        updated=counts.updated,
+        deleted=counts.deleted,
+        unchanged=loaded - counts.inserted - counts.updated - counts.deleted,
+        ambiguous=batch.decoded.ambiguous,
+        lag=lag,
+        read_ms=batch.read_ms,
+        decode_ms=batch.decode_ms,
+        write_ms=write_ms,
+        latency_ms=time.time() * 1000 - min(times) if times else None,
+        offsets={p: (entry.next_offset, batch.positions[p]) for p, entry in batch.planned.items()},
+    )
+
+
+def _publish(connection: Connection[TupleRow], dataset: Dataset, report: BatchReport) -> None:
+    connection.execute(
+        "UPDATE catalog.versions SET version = %s, row_count = row_count + %s, published_at = now() WHERE dataset = %s",
+        (report.version, report.inserted - report.deleted, dataset.name),
+    )
+    connection.execute(
+        "SELECT pg_notify('pista_versions', json_build_object('dataset', %s::text, 'version', %s::bigint)::text)",
+        (dataset.name, report.version),
+    )
+
+
+def _record(
+    connection: Connection[TupleRow],
+    batch: Batch,
+    report: BatchReport,
+    rejections: list[Rejection],
+    run_id: str,
+    kind: str,
+) -> None:
+    row = connection.execute(
+        """
+        INSERT INTO ingest.batches (dataset, version, run_id, kind, records, bytes, loaded, quarantined, filtered,
+            inserted, updated, deleted, unchanged, ambiguous, lag, read_ms, decode_ms, write_ms, latency_ms)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
+        """,
+        (
+            report.dataset,
+            report.version,
+            run_id,
+            kind,
+            report.records,
+            report.bytes,
+            report.loaded,
+            report.quarantined,
+            report.filtered,
+            report.inserted,
+            report.updated,
+            report.deleted,
+            report.unchanged,
+            report.ambiguous,
+            report.lag,
+            report.read_ms,
+            report.decode_ms,
+            report.write_ms,
+            report.latency_ms,
+        ),
+    ).fetchone()
+    assert row is not None
+    delivered: dict[int, int] = dict.fromkeys(batch.planned, 0)
+    bad: dict[int, int] = dict.fromkeys(batch.planned, 0)
+    if not batch.planned:
+        return
+    for record in batch.records:
+        delivered[record.partition] += 1
+    for rejection in rejections:
+        bad[batch.records[rejection.index].partition] += 1
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO ingest.ranges (batch_id, dataset, epoch, partition, start_offset, end_offset, start_order_time,
+                delivered, loaded, quarantined)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            """,
+            [
+                (
+                    row[0],
+                    report.dataset,
+                    entry.epoch,
+                    partition,
+                    entry.next_offset,
+                    batch.positions[partition],
+                    entry.order_time,
+                    delivered[partition],
+                    delivered[partition] - bad[partition],
+                    bad[partition],
+                )
+                for partition, entry in batch.planned.items()
+                if batch.positions[partition] > entry.next_offset
+            ],
+        )

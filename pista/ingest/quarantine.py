@@ -1,0 +1,128 @@
+"""Records that could not be loaded: kept whole, listed, and loaded again once the contract is mended."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from psycopg import Connection
+from psycopg.rows import TupleRow, class_row
+
+from pista.ingest.batch import Batch, headers_json, moment
+from pista.ingest.reasons import Rejection
+from pista.kafka.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A line of the quarantine."""
+
+    id: int
+    dataset: str
+    topic: str
+    epoch: int
+    partition: int
+    offset: int
+    order_time: datetime
+    timestamp: datetime
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, str | None]] | None  # values in base64
+    reason: str
+    detail: str
+    column_name: str | None
+    run_id: str
+    quarantined_at: datetime
+    resolved_at: datetime | None
+
+    @property
+    def record(self) -> Record:
+        """The record as the broker delivered it."""
+        return Record(
+            self.partition,
+            self.offset,
+            round(self.timestamp.timestamp() * 1000),
+            self.key,
+            self.value,
+            tuple((name, None if value is None else base64.b64decode(value)) for name, value in self.headers or ()),
+        )
+
+
+COLUMNS = """
+    id, dataset, topic, epoch, partition, "offset", order_time, timestamp, key, value, headers, reason, detail,
+    column_name, run_id, quarantined_at, resolved_at
+"""
+
+
+def store(connection: Connection[TupleRow], batch: Batch, rejections: Sequence[Rejection], run_id: str) -> None:
+    """Keep the rejected records, and mark those that this batch loaded as resolved, inside the loading transaction."""
+    loaded = np.setdiff1d(batch.decoded.index, [rejection.index for rejection in rejections])
+    if not batch.planned:  # a replay or retry: only those can load what lay in quarantine
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                """
+                UPDATE ingest.quarantine SET resolved_at = now() WHERE resolved_at IS NULL
+                    AND dataset = %s AND epoch = %s AND partition = %s AND "offset" = %s
+                """,
+                [
+                    (batch.dataset.name, int(batch.epochs[i]), batch.records[i].partition, batch.records[i].offset)
+                    for i in loaded.tolist()
+                ],
+            )
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO ingest.quarantine AS q (dataset, topic, epoch, partition, "offset", order_time, timestamp, key,
+                value, headers, reason, detail, column_name, run_id)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            ON CONFLICT (dataset, epoch, partition, "offset") DO UPDATE SET reason = excluded.reason,
+                detail = excluded.detail, column_name = excluded.column_name, run_id = excluded.run_id
+            WHERE q.resolved_at IS NULL
+            """,
+            [_row(batch, rejection, run_id) for rejection in rejections],
+        )
+
+
+def _row(batch: Batch, rejection: Rejection, run_id: str) -> tuple[object, ...]:
+    record = batch.records[rejection.index]
+    return (
+        batch.dataset.name,
+        batch.dataset.topic,
+        int(batch.epochs[rejection.index]),
+        record.partition,
+        record.offset,
+        moment(int(batch.order_times[rejection.index])),
+        moment(max(record.timestamp, 0)),
+        record.key,
+        record.value,
+        headers_json(record),
+        rejection.reason.value,
+        rejection.detail.replace("\x00", "\\u0000"),
+        rejection.column,
+        run_id,
+    )
+
+
+def open_records(
+    connection: Connection[TupleRow], dataset: str | None, limit: int, *, after: int = 0
+) -> list[Quarantined]:
+    """Unresolved lines with an id over ``after``, oldest first; of all datasets where none is named."""
+    with connection.cursor(row_factory=class_row(Quarantined)) as cursor:
+        cursor.execute(
+            f"""
+            SELECT {COLUMNS} FROM ingest.quarantine
+            WHERE resolved_at IS NULL AND id > %(after)s
+                AND (%(dataset)s::text IS NULL OR dataset = %(dataset)s)
+            ORDER BY id LIMIT %(limit)s
+            """.encode(),
+            {"dataset": dataset, "limit": limit, "after": after},
+        )
+        return cursor.fetchall()
+
+
+def find(connection: Connection[TupleRow], number: int) -> Quarantined | None:
+    """The line of that number."""
+    with connection.cursor(row_factory=class_row(Quarantined)) as cursor:
+        cursor.execute(f"SELECT {COLUMNS} FROM ingest.quarantine WHERE id = %s".encode(), (number,))
+        return cursor.fetchone()

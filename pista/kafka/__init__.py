@@ -1,0 +1,1 @@
+"""Kafka: connection options, topics, and bounded reading of raw records."""

@@ -1,0 +1,120 @@
+"""What the broker says of topics: identity, partitions, and the offsets between which records can be read."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import OffsetSpec
+from kafka.errors import TopicAlreadyExistsError
+from kafka.protocol.consumer import IsolationLevel
+
+from pista.contracts.dataset import Dataset
+
+UNKNOWN_TOPIC = 3  # the protocol's UNKNOWN_TOPIC_OR_PARTITION
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic at one moment; offsets are those a read_committed reader can reach."""
+
+    name: str
+    topic_id: str  # the broker's UUID: a recreated topic of the same name has another (KIP-516)
+    beginning: dict[int, int]  # partition -> first offset still there
+    end: dict[int, int]  # partition -> one past the last committed offset
+
+
+class TopicAdmin:
+    """One admin connection, kept as long as it works; every call is bounded by ``timeout`` seconds."""
+
+    def __init__(self, options: Mapping[str, Any], timeout: float = 5.0) -> None:
+        milliseconds = int(timeout * 1000)
+        self._timeout_ms = milliseconds
+        self._client = KafkaAdminClient(
+            **options,
+            request_timeout_ms=milliseconds,
+            bootstrap_timeout_ms=milliseconds,
+        )
+
+    def describe(self, names: Iterable[str]) -> dict[str, TopicState | None]:
+        """State of each topic, None for one that does not exist, in one round trip a kind of question.
+
+        Raises:
+            KafkaError: the broker did not answer in time, or refused.
+        """
+        wanted = sorted(set(names))
+        if not wanted:
+            return {}
+        found = {}
+        for topic in self._client.describe_topics(wanted):
+            if topic["error_code"] == 0:
+                found[topic["name"]] = topic
+            elif topic["error_code"] != UNKNOWN_TOPIC:
+                raise RuntimeError(f"the broker describes topic {topic['name']} with error code {topic['error_code']}")
+        places = [
+            TopicPartition(name, partition["partition_index"])
+            for name, topic in found.items()
+            for partition in topic["partitions"]
+        ]
+        beginning = self._offsets(places, OffsetSpec.EARLIEST)
+        end = self._offsets(places, OffsetSpec.LATEST)
+        return {
+            name: TopicState(
+                name,
+                str(found[name]["topic_id"]),
+                {place.partition: beginning[place] for place in places if place.topic == name},
+                {place.partition: end[place] for place in places if place.topic == name},
+            )
+            if name in found
+            else None
+            for name in wanted
+        }
+
+    def _offsets(self, places: list[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+        if not places:
+            return {}
+        # read_committed: the default would count an open transaction as lag for ever
+        answer = self._client.list_partition_offsets(
+            dict.fromkeys(places, spec), isolation_level=IsolationLevel.READ_COMMITTED, timeout_ms=self._timeout_ms
+        )
+        return {place: found.offset for place, found in answer.items()}
+
+    def create(self, dataset: Dataset) -> bool:
+        """Create the topic of a managed dataset; False if it was there already."""
+        assert dataset.topic is not None
+        topic = {
+            "num_partitions": dataset.partitions,
+            "configs": {"cleanup.policy": "compact"} if dataset.compacted else {},
+        }
+        try:
+            self._client.create_topics({dataset.topic: topic}, wait_for_metadata=True)
+        except TopicAlreadyExistsError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+def describe_topics(
+    options: Mapping[str, Any], names: Iterable[str], timeout: float = 5.0
+) -> dict[str, TopicState | None]:
+    """State of each topic by a connection of its own; None for one that does not exist."""
+    admin = TopicAdmin(options, timeout)
+    try:
+        return admin.describe(names)
+    finally:
+        admin.close()
+
+
+def ensure_topics(options: Mapping[str, Any], datasets: Iterable[Dataset]) -> list[str]:
+    """Create the topics that contracts say Pista manages; names of those that were made."""
+    managed = [dataset for dataset in datasets if dataset.partitions is not None and dataset.topic]
+    if not managed:
+        return []
+    admin = TopicAdmin(options, timeout=30.0)
+    try:
+        return [str(dataset.topic) for dataset in managed if admin.create(dataset)]
+    finally:
+        admin.close()

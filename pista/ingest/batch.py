@@ -40,16 +40,16 @@ class Batch:
 
     def next_entries(self) -> dict[int, Entry]:
         """Where the ledger stands once this batch is committed."""
-        greatest = dict.fromkeys(self.planned, 0)
+        greatest: dict[int, int] = {}
         for record, order_time in zip(self.records, self.order_times.tolist(), strict=True):
-            greatest[record.partition] = max(greatest[record.partition], order_time)
+            greatest[record.partition] = max(greatest.get(record.partition, 0), order_time)
         return {
             partition: Entry(
                 partition,
                 entry.topic_id,
                 entry.epoch,
                 self.positions[partition],
-                max(entry.order_time, moment(greatest[partition])),
+                max(entry.order_time, moment(greatest.get(partition, 0))),
             )
             for partition, entry in self.planned.items()
         }

@@ -7,6 +7,7 @@ must decode as ``rowwise`` would decode it; what it refuses is no verdict, only 
 
 import io
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,8 @@ READ_TYPES = {
 DATE = r"^\d{4}-\d{2}-\d{2}$"
 LOCAL_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?$"
 OFFSET_TIME = LOCAL_TIME[:-1] + r"(Z|[+-]\d{2}:\d{2})$"
+FIRST_MOMENT = pa.scalar(datetime.min.replace(tzinfo=UTC), MOMENT)
+LAST_MOMENT = pa.scalar(datetime.max.replace(tzinfo=UTC), MOMENT)
 ESCAPES = (b"\\u0000", b"\\ud", b"\\uD")  # a null character, or half a surrogate pair
 
 
@@ -109,7 +112,10 @@ def _convert(column: Column, array: pa.Array) -> tuple[pa.Array, int]:
 def _moments(column: Column, array: pa.Array) -> tuple[pa.Array, int]:
     if column.zone is None:
         _all(pc.match_substring_regex(array, OFFSET_TIME))
-        return array.cast(MOMENT), 0
+        moments = array.cast(MOMENT)
+        # an offset can lead out of the years that Python and PostgreSQL's text form know
+        _all(pc.and_(pc.greater_equal(moments, FIRST_MOMENT), pc.less_equal(moments, LAST_MOMENT)))
+        return moments, 0
     _all(pc.match_substring_regex(array, LOCAL_TIME))
     local = array.cast(pa.timestamp("us"))
     first = pc.assume_timezone(local, column.zone, ambiguous="earliest", nonexistent="raise")

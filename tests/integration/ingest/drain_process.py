@@ -1,0 +1,19 @@
+"""A process that drains the dataset of a pickle file, to be killed by tests. Not a test."""
+
+import pickle
+import sys
+from pathlib import Path
+
+from pista.ingest.drain import drain
+
+if __name__ == "__main__":
+    dataset, settings = pickle.loads(Path(sys.argv[1]).read_bytes())
+    print("started", flush=True)
+    report = drain(
+        dataset,
+        settings,
+        run_id=sys.argv[2],
+        should_stop=lambda: False,
+        on_batch=lambda batch: print("batch", batch.records, flush=True),
+    )
+    print("ended", report.outcome, flush=True)

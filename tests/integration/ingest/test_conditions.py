@@ -1,0 +1,168 @@
+"""What must never pass in silence stops its dataset by name; what is harmless does not."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import psycopg
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+
+from pista.ingest import again
+from pista.ingest.conditions import LogTruncated, OffsetsExpired, PartitionRemoved, TopicMissing, TopicRecreated
+from pista.ingest.lag import measure_lag
+from pista.ingest.ledger import LostRaceError
+from pista.warehouse.connection import connect
+
+from .conftest import Lab, event
+
+
+@pytest.fixture
+def admin(kafka_server: str) -> KafkaAdminClient:
+    client = KafkaAdminClient(bootstrap_servers=kafka_server)
+    yield client
+    client.close()
+
+
+def test_a_recreated_topic_is_not_taken_for_the_old_one(
+    lab: Lab, admin: KafkaAdminClient, create_topic: Callable[..., str], eventually: Callable[..., object]
+) -> None:
+    lab.produce([event("a"), event("b")])
+    lab.drain()
+    admin.delete_topics([lab.dataset.topic])
+    eventually(lambda: lab.dataset.topic not in {t["name"] for t in admin.describe_topics()})
+    with pytest.raises(TopicMissing, match="does not exist any more"):
+        lab.drain()
+    admin.create_topics({lab.dataset.topic: {"num_partitions": 2}}, wait_for_metadata=True)
+    lab.produce([event("c"), event("d"), event("e")])
+    with pytest.raises(TopicRecreated, match=r"TOPIC_RECREATED: dataset legs: topic .* was deleted and made anew"):
+        lab.drain()
+    assert lab.query("SELECT id FROM curated.legs ORDER BY id") == [("a",), ("b",)]
+
+
+def test_records_that_expired_before_they_were_read_are_counted(lab: Lab, admin: KafkaAdminClient) -> None:
+    lab.produce([event(str(i)) for i in range(10)], partition=0)
+    lab.drain()
+    lab.produce([event(str(i)) for i in range(10)], partition=0)
+    admin.delete_records({TopicPartition(lab.dataset.topic, 0): 17})
+    with pytest.raises(OffsetsExpired, match="lost the 7 offsets 10 to 16"):
+        lab.drain()
+    condition = measure_lag([lab.dataset], lab.settings)["legs"].condition
+    assert condition is not None
+    assert condition.code == "OFFSETS_EXPIRED"
+
+
+@pytest.mark.parametrize(
+    ("change", "condition"),
+    [
+        ("UPDATE ingest.ledger SET next_offset = 99 WHERE partition = 0", LogTruncated),
+        ("UPDATE ingest.ledger SET partition = 7 WHERE partition = 1", PartitionRemoved),
+    ],
+)
+def test_a_broker_that_has_less_than_was_read_is_noticed(lab: Lab, change: str, condition: type[Exception]) -> None:
+    lab.produce([event("a"), event("b")])
+    lab.drain()
+    with psycopg.connect(lab.admin_dsn) as connection:
+        connection.execute(change.encode())
+    with pytest.raises(condition):
+        lab.drain()
+
+
+def test_a_topic_may_grow_and_move_keys(lab: Lab, admin: KafkaAdminClient) -> None:
+    lab.produce([event("a", pax=1)], partition=0)
+    lab.drain()
+    admin.create_partitions({lab.dataset.topic: 3})
+    lab.produce([event("a", pax=2), event("b")], partition=2)
+    lab.drain()
+    assert lab.query("SELECT id, pax, _partition FROM curated.legs ORDER BY id") == [("a", 2, 2), ("b", None, 2)]
+    lab.reconcile()
+
+
+def test_aborted_transactions_and_markers_are_neither_rows_nor_lag(lab: Lab) -> None:
+    producer = KafkaProducer(
+        bootstrap_servers=lab.settings.kafka_bootstrap, transactional_id=f"t-{lab.dataset.topic}", acks="all"
+    )
+    producer.init_transactions()
+    for name, end in (("kept", producer.commit_transaction), ("aborted", producer.abort_transaction)):
+        producer.begin_transaction()
+        key, value = event(name)
+        producer.send(lab.dataset.topic, key=key, value=value, partition=0).get(timeout=10)
+        end()
+    lab.drain()
+    assert lab.query("SELECT id FROM curated.legs") == [("kept",)]
+    assert measure_lag([lab.dataset], lab.settings)["legs"].records == 0
+    producer.begin_transaction()
+    key, value = event("open")
+    producer.send(lab.dataset.topic, key=key, value=value, partition=0).get(timeout=10)
+    assert measure_lag([lab.dataset], lab.settings)["legs"].records == 0
+    producer.abort_transaction()
+    producer.close()
+    lab.drain()
+    lab.reconcile()
+
+
+def test_two_drains_at_once_share_the_work_without_doubling_it(lab: Lab) -> None:
+    lab.produce([event(str(i)) for i in range(5_000)])
+    results: list[object] = []
+
+    def work() -> None:
+        try:
+            results.append(replace_lab.drain(batch_max_records=200))
+        except LostRaceError as error:
+            results.append(error)
+
+    replace_lab = replace(lab)
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 2
+    lab.drain()
+    assert lab.value("SELECT count(*) FROM raw.legs") == 5_000
+    assert lab.value("SELECT count(*) FROM curated.legs") == 5_000
+    lab.reconcile()
+
+
+def test_a_replay_adds_nothing_that_is_there_and_brings_back_what_is_not(lab: Lab) -> None:
+    lab.produce([event("a", pax=1), event("b"), event("a", pax=2)], partition=0)
+    lab.produce([(b"b", None)], partition=0)
+    lab.drain()
+    with psycopg.connect(lab.admin_dsn) as connection:  # somebody lost a row by hand
+        connection.execute("DELETE FROM curated.legs")
+        connection.execute('DELETE FROM raw.legs WHERE "offset" = 2')
+    with connect(lab.settings.ingest_dsn.get_secret_value(), "test") as connection:  # type: ignore[union-attr]
+        for _ in range(2):
+            list(again.replay(connection, lab.dataset, lab.settings, {0: (0, 4)}, run_id="replay"))
+    assert lab.query("SELECT id, pax FROM curated.legs") == [("a", 2)]
+    assert lab.value("SELECT count(*) FROM raw.legs") == 4
+    lab.reconcile()
+
+
+def test_what_was_never_drained_cannot_be_replayed(lab: Lab) -> None:
+    lab.produce([event("a")], partition=0)
+    lab.drain()
+    with (
+        connect(lab.settings.ingest_dsn.get_secret_value(), "test") as connection,  # type: ignore[union-attr]
+        pytest.raises(ValueError, match=r"cannot replay \[0, 5\); offsets up to 1 were drained"),
+    ):
+        list(again.replay(connection, lab.dataset, lab.settings, {0: (0, 5)}, run_id="replay"))
+
+
+def test_a_drain_of_an_outdated_contract_ends_and_says_so(lab: Lab) -> None:
+    lab.produce([event("a")])
+    old = lab.dataset
+    lab.dataset = replace(old, contract_hash="two")
+    lab.migrate()
+    lab.dataset = old
+    assert lab.drain().outcome == "contract_changed"
+    assert lab.value("SELECT count(*) FROM curated.legs") == 0
+
+
+def test_lag_counts_what_is_to_come_and_stamps_what_is_complete(lab: Lab) -> None:
+    lab.produce([event("a"), event("b")], partition=1)
+    assert measure_lag([lab.dataset], lab.settings)["legs"].records == 2
+    assert lab.value("SELECT as_of FROM catalog.versions WHERE dataset = 'legs'") is None
+    lab.drain()
+    assert measure_lag([lab.dataset], lab.settings)["legs"].partitions == {0: (0, 0), 1: (2, 2)}
+    assert lab.value("SELECT now() - as_of < '1 min' FROM catalog.versions WHERE dataset = 'legs'")

@@ -1,0 +1,176 @@
+"""Any mix of batching, repetition, lateness, deletion and partition growth ends as one ordered load does."""
+
+import random
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pista.contracts.dataset import Column, Dataset, Kind, LogicalType
+from pista.ingest.batch import make_batch
+from pista.ingest.load import commit_batch
+from pista.kafka.records import Record
+from pista.warehouse.migrate import migrate
+
+COLUMNS = (
+    Column("id", "id", LogicalType.STRING, "text", required=True),
+    Column("rank", "rank", LogicalType.INTEGER, "integer", required=True),
+    Column("mark", "mark", LogicalType.STRING, "text"),
+    Column("day", "day", LogicalType.INTEGER, "integer"),
+)
+PLAIN = Dataset("plain", "1", Kind.UPSERT, COLUMNS, ("id",), topic="t", contract_hash="p")
+RANKED = replace(PLAIN, name="ranked", ordering="rank", contract_hash="r")
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event, or a deletion (rank None), with its place in the log."""
+
+    key: str
+    rank: int | None
+    mark: int
+    partition: int
+    offset: int
+    order_time: int
+
+    @property
+    def position(self) -> tuple[int, int, int]:
+        return (self.order_time, self.partition, self.offset)
+
+    @property
+    def record(self) -> Record:
+        value = None
+        if self.rank is not None:
+            value = f'{{"id":"{self.key}","rank":{self.rank},"mark":"{self.mark}","day":{self.mark % 3}}}'.encode()
+        return Record(self.partition, self.offset, self.order_time, self.key.encode(), value)
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Event]:
+    """A topic whose partitions grow while it is written, with timestamps that stand still or step back."""
+    steps = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from("ab"),  # key
+                st.one_of(st.none(), st.integers(0, 2)),  # rank; None deletes
+                st.integers(-1, 2),  # step of the clock
+                st.integers(0, 2),  # partition, as far as the topic has grown
+            ),
+            min_size=1,
+            max_size=12,
+        )
+    )
+    clock, offsets, greatest, events = 1000, [0, 0, 0], [0, 0, 0], []
+    for number, (key, rank, step, wish) in enumerate(steps):
+        clock += step
+        partition = min(wish, number // 4)
+        greatest[partition] = max(greatest[partition], clock)
+        events.append(Event(key, rank, number, partition, offsets[partition], greatest[partition]))
+        offsets[partition] += 1
+    return events
+
+
+def ordered_load(events: list[Event], *, ranked: bool) -> dict[str, tuple[int, str]]:
+    """The definition: events one by one in the log's order; the living rows."""
+    rows: dict[str, tuple[int, str]] = {}
+    rank: dict[str, int] = {}
+    for event in sorted(events, key=lambda e: e.position):
+        if event.rank is None:
+            rows.pop(event.key, None)  # the deletion inherits the rank of the row
+        elif not ranked or event.rank >= rank.get(event.key, event.rank):
+            rank[event.key] = event.rank
+            rows[event.key] = (event.rank, str(event.mark))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def warehouse(postgres_server: object, template_database: str) -> Iterator[psycopg.Connection]:
+    name = f"test_order_{secrets.token_hex(4)}"
+    postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")  # type: ignore[attr-defined]
+    mart = Dataset(
+        "by_day", "1", Kind.MART, (Column("day", "day", LogicalType.INTEGER, "integer", required=True),), ("day",),
+        slice_column="day", transform="SELECT DISTINCT day FROM ranked",
+    )  # fmt: skip
+    from pista.contracts.dataset import MartInput
+
+    mart = replace(mart, inputs=(MartInput("ranked", "day"), MartInput("plain", "day")))
+    migrate(postgres_server.dsn(name), {"plain": PLAIN, "ranked": RANKED, "by_day": mart})  # type: ignore[attr-defined]
+    with psycopg.connect(postgres_server.dsn(name, "pista_ingest"), autocommit=True) as connection:  # type: ignore[attr-defined]
+        yield connection
+    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[attr-defined]
+
+
+def load(connection: psycopg.Connection, dataset: Dataset, events: list[Event]) -> None:
+    batch = make_batch(
+        dataset,
+        [event.record for event in events],
+        epochs=np.zeros(len(events), np.int32),
+        order_times=np.array([event.order_time for event in events], np.int64),
+        value_max_bytes=1000,
+        planned={},
+        positions={},
+        read_ms=0.0,
+        clock_ms=0.0,
+    )
+    commit_batch(connection, batch, run_id="test", kind="replay")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(logs(), st.randoms(use_true_random=False), st.integers(1, 5))
+@pytest.mark.parametrize("dataset", [PLAIN, RANKED], ids=["log order", "ordering field"])
+def test_any_arrival_ends_as_one_ordered_load(
+    warehouse: psycopg.Connection, dataset: Dataset, events: list[Event], rng: random.Random, size: int
+) -> None:
+    warehouse.execute(f"DELETE FROM curated.{dataset.name}".encode())
+    warehouse.execute("DELETE FROM catalog.deleted")
+    warehouse.execute("DELETE FROM ingest.changed_slices")
+    # late, repeated, and cut into batches at random
+    arrival = events + rng.choices(events, k=len(events) // 2)
+    rng.shuffle(arrival)
+    seen: set[str] = set()
+    for start in range(0, len(arrival), size):
+        load(warehouse, dataset, arrival[start : start + size])
+        seen |= {key for (key,) in warehouse.execute(f"SELECT id FROM curated.{dataset.name}".encode()).fetchall()}
+
+    rows = ordered_load(events, ranked=dataset.ordering is not None)
+    found = warehouse.execute(f"SELECT id, rank, mark FROM curated.{dataset.name}".encode()).fetchall()
+    assert {key: (rank, mark) for key, rank, mark in found} == rows
+    # a follower of changes learns of every row that was served and is gone, and of no other
+    remembered = warehouse.execute("SELECT key FROM catalog.deleted WHERE version IS NOT NULL").fetchall()
+    assert {key for (key,) in remembered} == {f'["{key}"]' for key in seen - set(rows)}
+    # every slice that a row is in was queued for the mart
+    queued = {int(s) for (s,) in warehouse.execute("SELECT slice FROM ingest.changed_slices").fetchall()}
+    assert {int(mark) % 3 for _, mark in rows.values()} <= queued
+
+
+def test_a_deleted_row_dirties_its_slice_and_a_moved_row_both(warehouse: psycopg.Connection) -> None:
+    warehouse.execute("DELETE FROM curated.plain")
+    warehouse.execute("DELETE FROM catalog.deleted")
+    first = Event("x", 1, 3, 0, 0, 1)  # day 0
+    moved = Event("x", 1, 4, 0, 1, 2)  # day 1
+    gone = Event("x", None, 5, 0, 2, 3)
+    seen = []
+    for event in (first, moved, gone, moved):
+        warehouse.execute("DELETE FROM ingest.changed_slices")
+        load(warehouse, PLAIN, [event])
+        seen.append(sorted(s for (s,) in warehouse.execute("SELECT slice FROM ingest.changed_slices").fetchall()))
+    assert seen == [["0"], ["0", "1"], ["1"], []]
+
+
+def test_equal_content_moves_the_position_but_not_the_version(warehouse: psycopg.Connection) -> None:
+    warehouse.execute("DELETE FROM curated.plain")
+    warehouse.execute("DELETE FROM catalog.deleted")
+    query = "SELECT _version, _updated_at, _offset FROM curated.plain"
+    load(warehouse, PLAIN, [Event("x", 1, 3, 0, 0, 1)])
+    before = warehouse.execute(query).fetchone()
+    load(warehouse, PLAIN, [replace(Event("x", 1, 3, 0, 0, 1), offset=7)])
+    after = warehouse.execute(query).fetchone()
+    assert before is not None
+    assert after is not None
+    assert after[:2] == before[:2]
+    assert (before[2], after[2]) == (0, 7)

@@ -1,0 +1,153 @@
+"""What a changed contract may do to tables that are served, and what it may not."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from pista.contracts.dataset import Column, Dataset, Kind, LogicalType
+from pista.warehouse.migrate import MigrationChangedError, migrate
+from pista.warehouse.tables import BreakingChangeError
+
+COLUMNS = (
+    Column("id", "id", LogicalType.STRING, "text", required=True),
+    Column("pax", "pax", LogicalType.INTEGER, "smallint", description="Passengers; the crew's not in it."),
+    Column("passport", "passport", LogicalType.STRING, "text", classification="pii", served=False),
+)
+LEGS = Dataset("legs", "1.0.0", Kind.UPSERT, COLUMNS, ("id",), description="Legs.", topic="t", contract_hash="1")
+
+
+@pytest.fixture
+def served(database: object) -> str:
+    """A database in which one row of the dataset is served."""
+    dsn: str = database.admin_dsn  # type: ignore[attr-defined]
+    migrate(dsn, {"legs": LEGS})
+    with psycopg.connect(dsn) as connection:
+        connection.execute("INSERT INTO curated.legs VALUES ('a', 1, 'X1', 1, now(), 0, now(), 0, 0)")
+        connection.execute("UPDATE catalog.versions SET version = 1, row_count = 1")
+    return dsn
+
+
+def test_migrating_twice_changes_nothing(served: str) -> None:
+    assert migrate(served, {"legs": LEGS}).changed == []
+
+
+def test_a_nullable_column_is_added_and_a_type_widened(served: str) -> None:
+    columns = (COLUMNS[0], replace(COLUMNS[1], sql_type="bigint"), COLUMNS[2])
+    columns += (Column("gate", "gate", LogicalType.STRING, "text"),)
+    assert migrate(served, {"legs": replace(LEGS, columns=columns)}).changed == [
+        "widened curated.legs.pax from smallint to bigint",
+        "added column curated.legs.gate text",
+    ]
+    with psycopg.connect(served) as connection:
+        assert connection.execute("SELECT id, pax, gate FROM curated.legs").fetchall() == [("a", 1, None)]
+
+
+def broken(position: int, **changes: object) -> Callable[[Dataset], Dataset]:
+    def change(dataset: Dataset) -> Dataset:
+        columns = list(dataset.columns)
+        columns[position] = replace(columns[position], **changes)  # type: ignore[arg-type]
+        return replace(dataset, columns=tuple(columns))
+
+    return change
+
+
+REFUSED = [
+    (lambda d: replace(d, columns=d.columns[:1] + d.columns[2:]), "column pax is no longer in the contract"),
+    (broken(1, logical_type=LogicalType.STRING, sql_type="text"), "column pax is smallint and cannot become text"),
+    (broken(1, required=True), "column pax became required"),
+    (
+        lambda d: replace(d, columns=(*d.columns, Column("g", "g", LogicalType.STRING, "text", required=True))),
+        "new column g is required",
+    ),
+    (lambda d: replace(d, topic="other"), "topic was t and is now other"),
+    (lambda d: replace(d, key=("id", "pax")), r"key was \['id'\] and is now \['id', 'pax'\]"),
+    (lambda d: replace(d, ordering="pax"), "ordering was None and is now pax"),
+    (lambda d: replace(d, kind=Kind.APPEND, key=()), "kind was upsert and is now append"),
+]
+
+
+@pytest.mark.parametrize(("change", "sentence"), REFUSED)
+def test_a_breaking_change_is_refused_with_the_way_on_and_leaves_everything_as_it_was(
+    served: str, change: Callable[[Dataset], Dataset], sentence: str
+) -> None:
+    with pytest.raises(BreakingChangeError, match=f"dataset legs: .*{sentence}"):
+        migrate(served, {"legs": change(LEGS)})
+    assert migrate(served, {"legs": LEGS}).changed == []
+
+
+def test_an_empty_dataset_may_change_at_will(database: object) -> None:
+    dsn: str = database.admin_dsn  # type: ignore[attr-defined]
+    migrate(dsn, {"legs": LEGS})
+    changed = migrate(dsn, {"legs": broken(1, logical_type=LogicalType.STRING, sql_type="text")(LEGS)}).changed
+    assert changed == ["created table curated.legs with 3 columns"]
+
+
+def test_a_dataset_without_a_contract_is_retired_and_keeps_its_rows(served: str) -> None:
+    migrate(served, {})
+    with psycopg.connect(served) as connection:
+        assert connection.execute("SELECT served FROM catalog.datasets WHERE name = 'legs'").fetchone() == (False,)
+        assert connection.execute("SELECT count(*) FROM curated.legs").fetchone() == (1,)
+    migrate(served, {"legs": LEGS})
+    with psycopg.connect(served) as connection:
+        assert connection.execute("SELECT served FROM catalog.datasets WHERE name = 'legs'").fetchone() == (True,)
+
+
+def test_the_api_cannot_see_what_the_contract_hides(served: str, database: object) -> None:
+    with psycopg.connect(database.api_dsn, autocommit=True) as connection:  # type: ignore[attr-defined]
+        assert connection.execute("SELECT id, pax, _version FROM curated.legs").fetchall() == [("a", 1, 1)]
+        columns = connection.execute("SELECT name FROM catalog.columns WHERE dataset = 'legs'").fetchall()
+        assert columns == [("id",), ("pax",)]
+        for forbidden in (
+            "SELECT passport FROM curated.legs",
+            "SELECT * FROM curated.legs",
+            "SELECT count(*) FROM raw.legs",
+            "SELECT * FROM ingest.quarantine",
+            "SELECT * FROM access.keys",
+            "SELECT ingest.ensure_raw_partition('legs', current_date)",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(forbidden.encode())
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            connection.execute("INSERT INTO curated.legs (id) VALUES ('b')")
+        connection.execute("SET default_transaction_read_only = off")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("INSERT INTO curated.legs (id) VALUES ('b')")
+
+
+def test_a_column_that_becomes_personal_is_no_longer_granted(served: str, database: object) -> None:
+    migrate(served, {"legs": broken(1, classification="pii", served=False)(LEGS)})
+    with (
+        psycopg.connect(database.api_dsn) as connection,  # type: ignore[attr-defined]
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("SELECT pax FROM curated.legs")
+
+
+def test_ingestion_cannot_touch_contracts_or_keys(served: str, database: object) -> None:
+    with psycopg.connect(database.ingest_dsn, autocommit=True) as connection:  # type: ignore[attr-defined]
+        for forbidden in (
+            "UPDATE catalog.datasets SET served = false",
+            "SELECT * FROM access.keys",
+            "DROP TABLE curated.legs",
+            "DELETE FROM raw.legs",
+            "CREATE TABLE curated.mine ()",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(forbidden.encode())
+
+
+def test_an_edited_migration_is_refused(served: str) -> None:
+    with psycopg.connect(served) as connection:
+        connection.execute("UPDATE catalog.migrations SET checksum = 'x' WHERE name = '0002_catalog.sql'")
+    with pytest.raises(MigrationChangedError, match=r"migration 0002_catalog\.sql was applied with other contents"):
+        migrate(served, {"legs": LEGS})
+
+
+def test_comments_carry_the_contract(served: str) -> None:
+    with psycopg.connect(served) as connection:
+        row = connection.execute(
+            "SELECT obj_description('curated.legs'::regclass), col_description('curated.legs'::regclass, 2)"
+        ).fetchone()
+    assert row == ("Legs.", "Passengers; the crew's not in it.")

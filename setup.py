@@ -26,6 +26,7 @@ RUNTIME = [
     "ruamel.yaml>=0.18",  # YAML 1.2 with line marks
     "orjson>=3.11",  # JSON of single records
     "fastapi>=0.120",  # the HTTP layer
+    "fastapi-offline>=1.7",  # Swagger UI as files of a wheel: /docs loads nothing from another host
     "uvicorn[standard]>=0.38",  # the HTTP server, with uvloop and httptools
     "asyncpg>=0.30",  # PostgreSQL for the API: prepared statements, least CPU a request
     "tzdata",  # time zones where the system has none

@@ -1,0 +1,1 @@
+"""HTTP only: the catalog and the curated tables, served read only over PostgREST's read grammar."""

@@ -110,18 +110,20 @@ def _convert(column: Column, array: pa.Array) -> tuple[pa.Array, int]:
 
 
 def _moments(column: Column, array: pa.Array) -> tuple[pa.Array, int]:
+    twice = 0
     if column.zone is None:
         _all(pc.match_substring_regex(array, OFFSET_TIME))
         moments = array.cast(MOMENT)
-        # an offset can lead out of the years that Python and PostgreSQL's text form know
-        _all(pc.and_(pc.greater_equal(moments, FIRST_MOMENT), pc.less_equal(moments, LAST_MOMENT)))
-        return moments, 0
-    _all(pc.match_substring_regex(array, LOCAL_TIME))
-    local = array.cast(pa.timestamp("us"))
-    first = pc.assume_timezone(local, column.zone, ambiguous="earliest", nonexistent="raise")
-    last = pc.assume_timezone(local, column.zone, ambiguous="latest", nonexistent="raise")
-    twice = pc.sum(pc.not_equal(first, last)).as_py() or 0
-    return first.cast(MOMENT), twice
+    else:
+        _all(pc.match_substring_regex(array, LOCAL_TIME))
+        local = array.cast(pa.timestamp("us"))
+        first = pc.assume_timezone(local, column.zone, ambiguous="earliest", nonexistent="raise")
+        last = pc.assume_timezone(local, column.zone, ambiguous="latest", nonexistent="raise")
+        twice = pc.sum(pc.not_equal(first, last)).as_py() or 0
+        moments = first.cast(MOMENT)
+    # an offset can lead out of the years that Python and PostgreSQL's text form know
+    _all(pc.and_(pc.greater_equal(moments, FIRST_MOMENT), pc.less_equal(moments, LAST_MOMENT)))
+    return moments, twice
 
 
 def _check_rules(column: Column, array: pa.Array) -> None:

@@ -73,7 +73,7 @@ def _check_text(column: Column, value: str) -> None:
             f"field {column.source!r} has {len(value)} characters; valid: {_range(least, most)}",
             column.name,
         )
-    if column.pattern is not None and not re.fullmatch(column.pattern, value):
+    if column.pattern is not None and not re.fullmatch(column.pattern, value, re.ASCII):
         raise RejectedError(
             Reason.PATTERN_MISMATCH,
             f"field {column.source!r} is {show(value)}; valid: text that matches {column.pattern}",

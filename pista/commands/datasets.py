@@ -1,0 +1,176 @@
+"""`pista dataset`, `pista apply` and `pista produce`: from a topic to a contract, from a contract to served rows."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+import click
+import psycopg
+from kafka.errors import KafkaError
+
+from pista.commands import applying, producing
+from pista.contracts.dataset import Dataset
+from pista.contracts.inference import InferenceError, infer_contract
+from pista.contracts.loading import load_datasets
+from pista.contracts.names import dataset_name_problem
+from pista.contracts.problems import ContractError, did_you_mean
+from pista.ingest.drain import IngestNotConfiguredError
+from pista.kafka.client import KafkaNotConfiguredError, client_options
+from pista.kafka.reader import Reader, ReaderStalledError
+from pista.kafka.topics import describe_topics, ensure_topics
+from pista.local.environment import adopt_running_stack
+from pista.local.state import Credentials, State
+from pista.settings import Settings
+from pista.warehouse.migrate import MigrationChangedError
+from pista.warehouse.migrate import migrate as run_migration
+from pista.warehouse.tables import BreakingChangeError
+
+SAMPLE_MAX_BYTES = 64 << 20
+
+
+@click.group()
+def dataset() -> None:
+    """Make a contract from a topic."""
+
+
+@dataset.command("new")
+@click.argument("name")
+@click.option("--topic", required=True, help="Topic with JSON messages.")
+@click.option(
+    "--sample", default=1000, show_default=True, type=click.IntRange(1, 100_000), help="Newest records to read."
+)
+def new(name: str, topic: str, sample: int) -> None:
+    """Write a commented contract for TOPIC, inferred from its newest records, to the datasets folder."""
+    settings = adopt_running_stack()
+    if (reason := dataset_name_problem(name)) is not None:
+        raise click.ClickException(f"{name!r}: {reason}")
+    path = settings.datasets_dir / f"{name}.yaml"
+    if path.exists():
+        raise click.ClickException(f"{path} is there already; choose another name, or delete it first")
+    if not path.parent.is_dir():
+        raise click.ClickException(f"{path.parent} is no folder; PISTA_DATASETS_DIR names the folder of contracts")
+    try:
+        text = infer_contract(name, topic, _sample(settings, topic, sample))
+    except (InferenceError, KafkaNotConfiguredError, ReaderStalledError) as error:
+        raise click.ClickException(str(error)) from None
+    except KafkaError as error:
+        raise click.ClickException(f"Kafka at {settings.kafka_bootstrap}: {error}") from None
+    path.write_text(text, encoding="utf-8")
+    click.echo(f"Wrote {path}. Read its comments, then run `pista apply`.")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+def produce(name: str, file: str) -> None:
+    """Publish the records of FILE (NDJSON, or CSV by its suffix; - for NDJSON from standard input) to NAME's topic."""
+    settings = adopt_running_stack()
+    datasets = _load(settings)
+    target = datasets.get(name)
+    if target is None or target.topic is None:
+        sources = sorted(d.name for d in datasets.values() if d.is_source)
+        what = "a mart, and has no topic" if target else "no dataset"
+        raise click.ClickException(f"{name} is {what}; {did_you_mean(name, sources)}")
+    read = producing.read_csv if Path(file).suffix.lower() == ".csv" else producing.read_ndjson
+    try:
+        options = client_options(settings)
+        if describe_topics(options, [target.topic])[target.topic] is None:
+            way = "`pista apply` makes it" if target.partitions else "its owner has to make it, or `managed: true`"
+            raise click.ClickException(f"the topic {target.topic} does not exist; {way}")
+        with click.open_file(file, encoding="utf-8-sig") as lines:
+            count = producing.publish(options, target.topic, read(lines, target))
+    except (producing.LineError, KafkaNotConfiguredError) as error:
+        raise click.ClickException(f"{file}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{file} is not UTF-8: {error}") from None
+    except KafkaError as error:
+        raise click.ClickException(f"Kafka at {settings.kafka_bootstrap}: {error}") from None
+    click.echo(f"{count} records published to {target.topic}.")
+
+
+@click.command()
+@click.option("--wait", default=120.0, show_default=True, help="Most seconds to wait for rows.")
+def apply(wait: float) -> None:
+    """Validate the contracts, migrate, make topics, reload Dagster, wait for rows, and say how to read them."""
+    settings = adopt_running_stack()
+    datasets = _load(settings)
+    click.echo(f"{len(datasets)} contracts are valid.")
+    if settings.postgres_dsn is None:
+        raise click.ClickException(
+            "PISTA_POSTGRES_DSN is not set, and no local stack runs here. Give an administrator's connection, "
+            "or start the stack with `pista up`."
+        )
+    admin_dsn = settings.postgres_dsn.get_secret_value()
+    state = State.of(settings.home.resolve())
+    try:
+        before = applying.contract_hashes(admin_dsn)
+        for sentence in run_migration(admin_dsn, datasets).changed:
+            click.echo(sentence)
+        for topic in ensure_topics(client_options(settings), datasets.values()):
+            click.echo(f"Made the topic {topic}.")
+        changed = {name: d for name, d in datasets.items() if before.get(name) != d.contract_hash}
+        if not state.processes:
+            click.echo("No local stack runs here: the deployment of Dagster has to load the contracts anew.")
+            return
+        applying.reload_code_locations(state.dagster_url)
+        _wait_for_rows(changed, settings, admin_dsn, wait)
+    except (applying.ApplyError, BreakingChangeError, MigrationChangedError) as error:
+        raise click.ClickException(str(error)) from None
+    except (IngestNotConfiguredError, KafkaNotConfiguredError) as error:
+        raise click.ClickException(str(error)) from None
+    except psycopg.OperationalError as error:
+        raise click.ClickException(f"the database cannot be reached: {str(error).strip()}") from None
+    except KafkaError as error:
+        raise click.ClickException(f"Kafka at {settings.kafka_bootstrap}: {error}") from None
+    _say_how_to_read(changed or datasets, state, Credentials.of(settings.home.resolve()).api_key)
+
+
+def _wait_for_rows(changed: Mapping[str, Dataset], settings: Settings, admin_dsn: str, seconds: float) -> None:
+    if not changed:
+        click.echo("No contract has changed.")
+    sources = {name: d for name, d in changed.items() if d.is_source}
+    for name, lag in applying.wait_until_loaded(sources, settings, seconds):
+        topic, rows = sources[name].topic, applying.row_counts(admin_dsn)[name]
+        if lag.condition is not None:
+            click.echo(f"{name}: stopped, {lag.condition}", err=True)
+        elif lag.topic_missing:
+            click.echo(f"{name}: the topic {topic} does not exist yet; rows come as soon as it does.")
+        elif not any(end for _, end in lag.partitions.values()):
+            click.echo(f"{name}: the topic {topic} is empty; rows come as soon as it has records.")
+        else:
+            click.echo(f"{name}: {rows} rows.")
+    for name in changed.keys() - sources.keys():
+        click.echo(f"{name}: is built from its inputs by Dagster.")
+
+
+def _say_how_to_read(datasets: Mapping[str, Dataset], state: State, api_key: str) -> None:
+    """Print a request for each, after having made it."""
+    for name in datasets:
+        url = f"{state.api_url}/v1/{name}?limit=3"
+        status = applying.first_status(url, api_key)
+        if status != 200:
+            answer = f"answers {status}" if status else "does not answer"
+            raise click.ClickException(f"the API {answer} at {url}; see the log of the API in the logs of `pista up`")
+        click.echo(f"curl -H 'Authorization: Bearer {api_key}' '{url}'")
+
+
+def _sample(settings: Settings, topic: str, count: int) -> list[tuple[bytes | None, bytes | None]]:
+    """The newest records of the topic, an even share of each partition; the reader gives up by itself."""
+    options = client_options(settings)
+    state = describe_topics(options, [topic])[topic]
+    if state is None:
+        raise InferenceError(f"there is no topic {topic} at {settings.kafka_bootstrap}")
+    share = -(-count // len(state.end))
+    starts = {p: max(state.beginning[p], end - share) for p, end in state.end.items()}
+    if starts == state.end:
+        raise InferenceError(f"the topic {topic} is empty; a contract is inferred from records")
+    with closing(Reader(options, topic)) as reader:
+        chunk = reader.read(starts, state.end, max_records=count, max_bytes=SAMPLE_MAX_BYTES, wait=0)
+    return [(record.key, record.value) for record in chunk.records]
+
+
+def _load(settings: Settings) -> dict[str, Dataset]:
+    try:
+        return load_datasets(settings.datasets_dir)
+    except ContractError as error:
+        raise click.ClickException(str(error)) from None

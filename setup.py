@@ -73,7 +73,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pista*", "api*", "dagster_project*"]),
-    package_data={"pista": ["**/*.sql", "**/*.json", "**/*.lock", "py.typed"], "api": ["py.typed"]},
+    package_data={
+        "pista": ["**/*.sql", "**/*.json", "**/*.lock", "py.typed"],
+        "api": ["py.typed"],
+        "dagster_project": ["*.yaml"],
+    },
     install_requires=RUNTIME,
     extras_require={"local": LOCAL, "fast": FAST, "aws": AWS, "dev": DEV},
     entry_points={"console_scripts": ["pista = pista.cli:main"]},

@@ -16,7 +16,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -105,13 +104,6 @@ def eventually() -> Callable[..., Any]:
     return ask
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def stack_home() -> Iterator[Path]:
     """Home of this test run's servers; what a killed test run left behind is cleared away first."""
@@ -134,6 +126,7 @@ def stack_home() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres_server(stack_home: Path) -> Iterator[Server]:
     from pista.local import postgres, processes
+    from pista.local.state import free_port
 
     server = Server(free_port())
     cluster = postgres.locate(stack_home)
@@ -149,6 +142,7 @@ def postgres_server(stack_home: Path) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def kafka_server(stack_home: Path) -> Iterator[str]:
     from pista.local import kafka, processes
+    from pista.local.state import free_port
 
     port = free_port()
     child = kafka.launch(stack_home, kafka.configure(stack_home, port, free_port()))

@@ -14,7 +14,7 @@ from pista.contracts.inference import InferenceError, infer_contract
 from pista.contracts.loading import load_datasets
 from pista.contracts.names import dataset_name_problem
 from pista.contracts.problems import ContractError, did_you_mean
-from pista.ingest.drain import IngestNotConfiguredError
+from pista.ingest.configuration import IngestNotConfiguredError
 from pista.kafka.client import KafkaNotConfiguredError, client_options
 from pista.kafka.reader import Reader, ReaderStalledError
 from pista.kafka.topics import describe_topics, ensure_topics

@@ -9,7 +9,7 @@ from psycopg.rows import TupleRow
 
 from pista.contracts.loading import load_datasets
 from pista.ingest import again
-from pista.ingest.drain import IngestNotConfiguredError, ingest_dsn
+from pista.ingest.configuration import IngestNotConfiguredError, ingest_dsn
 from pista.ingest.quarantine import find, open_records
 from pista.local.environment import adopt_running_stack
 from pista.settings import Settings

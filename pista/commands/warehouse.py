@@ -8,7 +8,8 @@ import psycopg
 from pista.contracts.loading import load_datasets
 from pista.contracts.problems import ContractError
 from pista.settings import get_settings
-from pista.warehouse.migrate import MigrationChangedError, migrate as run_migration
+from pista.warehouse.migrate import MigrationChangedError
+from pista.warehouse.migrate import migrate as run_migration
 from pista.warehouse.tables import BreakingChangeError
 
 

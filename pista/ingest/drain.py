@@ -18,6 +18,7 @@ from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset
 from pista.ingest.batch import Batch, make_batch, monotonic_ms, order_times
+from pista.ingest.configuration import ingest_dsn
 from pista.ingest.heartbeat import Heartbeat
 from pista.ingest.ledger import Entry, Ledger, LostRaceError, find_condition, open_partitions, read_ledgers
 from pista.ingest.load import BatchReport, ContractChangedError, commit_batch
@@ -35,10 +36,6 @@ PATIENCE_SECONDS = 60.0  # a broker or database that is away for longer ends a d
 RETRY_SECONDS = 1.0
 TRANSIENT = (psycopg.OperationalError, KafkaError, ReaderStalledError)
 RAW_DAYS_AHEAD = 2
-
-
-class IngestNotConfiguredError(Exception):
-    """No connection for ingestion is known to this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +78,6 @@ def drain(
         outcome = work.run(should_stop)
         heartbeat.finish(outcome)
         return DrainReport(dataset.name, work.batches, work.records, work.loaded, work.quarantined, outcome)
-
-
-def ingest_dsn(settings: Settings) -> str:
-    """Connection of ``pista_ingest``.
-
-    Raises:
-        IngestNotConfiguredError: ``PISTA_INGEST_DSN`` is not set.
-    """
-    if settings.ingest_dsn is None:
-        raise IngestNotConfiguredError(
-            "PISTA_INGEST_DSN is not set. Give a connection as pista_ingest, or start the local stack with `pista up`."
-        )
-    return settings.ingest_dsn.get_secret_value()
 
 
 class _Drain:

@@ -4,9 +4,12 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
 from pista.contracts.dataset import Dataset
 from pista.ingest.conditions import IngestCondition
-from pista.ingest.drain import ingest_dsn
+from pista.ingest.configuration import ingest_dsn
 from pista.ingest.ledger import Ledger, find_condition, read_ledgers
 from pista.kafka.client import client_options
 from pista.kafka.topics import TopicAdmin, TopicState
@@ -40,8 +43,25 @@ def measure_lag(datasets: Iterable[Dataset], settings: Settings, timeout: float 
         complete = [
             lag.dataset for lag in lags.values() if not lag.records and not lag.condition and not lag.topic_missing
         ]
-        connection.execute("UPDATE catalog.versions SET as_of = now() WHERE dataset = ANY(%s)", (complete,))
+        _stamp(connection, complete)
     return lags
+
+
+def _stamp(connection: Connection[TupleRow], complete: list[str]) -> None:
+    """As of now those are complete, and so are marts without changes to build, as of when their inputs were."""
+    connection.execute("UPDATE catalog.versions SET as_of = now() WHERE dataset = ANY(%s)", (complete,))
+    connection.execute(
+        """
+        UPDATE catalog.versions v SET as_of = inputs.as_of
+        FROM (
+            SELECT i.mart, min(s.as_of) AS as_of
+            FROM catalog.mart_inputs i JOIN catalog.versions s ON s.dataset = i.input
+            GROUP BY i.mart HAVING bool_and(s.as_of IS NOT NULL)
+        ) inputs
+        WHERE v.dataset = inputs.mart AND v.version > 0 AND v.as_of IS DISTINCT FROM inputs.as_of
+            AND NOT EXISTS (SELECT FROM ingest.changed_slices q WHERE q.mart = v.dataset)
+        """
+    )
 
 
 def _lag(dataset: Dataset, topic: TopicState | None, ledger: Ledger) -> Lag:

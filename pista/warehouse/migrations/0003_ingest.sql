@@ -116,15 +116,13 @@ BEGIN
     IF to_regclass(format('raw.%I', child)) IS NOT NULL THEN
         RETURN;
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('raw:' || dataset, 0));
-    IF to_regclass(format('raw.%I', child)) IS NULL THEN
-        EXECUTE format(
-            'CREATE TABLE raw.%I PARTITION OF raw.%I FOR VALUES FROM (%L) TO (%L)',
-            child, dataset, day, day + 1);
-    END IF;
-EXCEPTION WHEN check_violation THEN
-    -- rows of that day are in the DEFAULT partition already and stay there until maintenance moves them
-    NULL;
+    EXECUTE format(
+        'CREATE TABLE raw.%I PARTITION OF raw.%I FOR VALUES FROM (%L) TO (%L)', child, dataset, day, day + 1);
+EXCEPTION
+    WHEN duplicate_table THEN
+        NULL; -- another drain made it at this moment
+    WHEN check_violation THEN
+        NULL; -- rows of that day are in the DEFAULT partition already, and stay until maintenance moves them
 END $$;
 REVOKE ALL ON FUNCTION ingest.ensure_raw_partition(text, date) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ingest.ensure_raw_partition(text, date) TO pista_ingest;

@@ -1,0 +1,1 @@
+"""The laptop stack: embedded PostgreSQL and Kafka, and a replay of real flights."""

@@ -1,0 +1,1 @@
+"""Orchestration, and only that: what is known of datasets comes from contracts, what is done to them from ``pista``."""

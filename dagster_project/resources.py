@@ -1,0 +1,91 @@
+"""What orchestration needs of the platform, as one resource: the seam at which tests put something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from pista.contracts.dataset import Dataset
+from pista.settings import Settings
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import TupleRow
+
+    from pista.ingest.drain import DrainReport
+    from pista.ingest.lag import Lag
+    from pista.ingest.load import BatchReport
+    from pista.warehouse.marts import MartReport
+    from pista.warehouse.quality import RuleResult
+
+
+class Platform:
+    """Kafka, ledger and warehouse of one installation.
+
+    Modules are imported when they are called: loading the code location stays quick, and what the
+    sensor does not need (pyarrow, pandas) stays out of the code server.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def connect(self, application_name: str) -> Connection[TupleRow]:
+        """A connection as pista_ingest.
+
+        Raises:
+            RuntimeError: PISTA_INGEST_DSN is not set.
+            psycopg.OperationalError: the server cannot be reached.
+        """
+        from pista.warehouse.connection import connect
+
+        if self.settings.ingest_dsn is None:
+            raise RuntimeError("PISTA_INGEST_DSN is not set: give it the connection of the role pista_ingest")
+        return connect(self.settings.ingest_dsn.get_secret_value(), application_name)
+
+    def measure_lag(self, datasets: Iterable[Dataset]) -> dict[str, Lag]:
+        """How far each source dataset is behind its topic, in one round trip to the broker."""
+        from pista.ingest.lag import measure_lag
+
+        return measure_lag(datasets, self.settings)
+
+    def drain(
+        self,
+        dataset: Dataset,
+        run_id: str,
+        should_stop: Callable[[], bool],
+        on_batch: Callable[[BatchReport], None],
+    ) -> DrainReport:
+        """Load micro-batches until told to stop; a quiet topic alone does not end it.
+
+        The run decides for its whole group when to end, so that a dataset which is quiet for a
+        moment stays warm as long as another of the group is busy.
+        """
+        from pista.ingest.drain import drain
+
+        settings = self.settings.model_copy(update={"drain_idle_seconds": self.settings.drain_max_seconds})
+        return drain(dataset, settings, run_id=run_id, should_stop=should_stop, on_batch=on_batch)
+
+    def row_count(self, dataset: str) -> int | None:
+        """Rows of the served table as of its last publication; None before the first."""
+        with self.connect("pista dagster") as connection:
+            row = connection.execute("SELECT row_count FROM catalog.versions WHERE dataset = %s", (dataset,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def build_mart(self, mart: Dataset, full_refresh: bool) -> MartReport:
+        """Recompute what changed; the session's name says which mart is being built."""
+        from pista.warehouse.marts import build_mart
+
+        with self.connect(mart_session(mart.name)) as connection:
+            return build_mart(connection, mart, full_refresh=full_refresh)
+
+    def evaluate(self, dataset: Dataset) -> list[RuleResult]:
+        """The quality rules of the contract against the served table."""
+        from pista.warehouse.quality import evaluate
+
+        with self.connect(f"pista checks {dataset.name}") as connection:
+            return evaluate(connection, dataset)
+
+
+def mart_session(mart: str) -> str:
+    """The application name of a session that builds a mart, as pg_stat_activity shows it (63 bytes at most)."""
+    return f"pista mart {mart}".encode()[:63].decode(errors="ignore")

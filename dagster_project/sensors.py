@@ -1,0 +1,118 @@
+"""The lag sensor: it looks at every topic in one round trip and keeps at most one live drain on each dataset."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from dagster_project.backoff import Asks
+from dagster_project.jobs import BUILD_MARTS, Jobs, drain_job
+from dagster_project.liveness import Moment, Run, covered, judge_all
+from dagster_project.metadata import asset_key
+from dagster_project.planning import number, plan_drains, plan_marts
+from dagster_project.resources import Platform
+from dagster_project.state import close_books, observe, unfinished_runs
+from pista.contracts.dataset import Dataset
+from pista.settings import Settings
+
+if TYPE_CHECKING:
+    from pista.ingest.lag import Lag
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 5  # seconds; the daemon's own loop is no faster
+LONGEST_TAG = 500  # characters; Dagster's index on tags refuses values of about 2,700 bytes
+
+
+def lag_sensor(
+    groups: Mapping[str, Sequence[Dataset]], marts: Sequence[Dataset], jobs: Jobs, settings: Settings
+) -> list[dg.SensorDefinition]:
+    """The sensor, or none where there is nothing to drain."""
+    if not groups:
+        return []
+    sources = [dataset for datasets in groups.values() for dataset in datasets]
+    names = {asset_key(dataset.name): dataset.name for dataset in (*sources, *marts)}
+    members = {drain_job(group): frozenset(one.name for one in datasets) for group, datasets in groups.items()}
+    members[BUILD_MARTS] = frozenset(mart.name for mart in marts)
+    targets = [jobs[name] for name in members if name in jobs]
+
+    @dg.sensor(
+        name="lag",
+        jobs=targets,
+        minimum_interval_seconds=INTERVAL,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Compares topic ends with the ledger and keeps one live drain run on what lags; "
+        "reports dead runs, and asks for marts whose changes wait too long.",
+    )
+    def lag(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
+        from kafka.errors import KafkaError
+        from psycopg import OperationalError
+
+        now = time.time()
+        asks = Asks.parse(context.cursor)
+        requests: list[dg.RunRequest] = []
+        sentences: list[str] = []
+        try:
+            runs = unfinished_runs(context.instance, names, members)
+            with platform.connect("pista sensor") as connection:
+                seen = observe(connection, [run.run_id for run in runs], [mart.name for mart in marts])
+                moment = Moment(now, restarted=now - seen.uptime)
+                verdicts = judge_all(runs, seen.drains, seen.sessions, moment)
+                for verdict in verdicts:
+                    if verdict.dead is not None:
+                        _report_dead(context.instance, verdict.run, verdict.dead)
+                        sentences.append(f"{verdict.run} is dead: {verdict.dead}.")
+                close_books(connection)
+            at_work = covered(verdicts, seen.drains, seen.sessions)
+            plan = plan_marts(marts, seen.waiting, at_work, asks, moment)
+            sentences += plan.sentences
+            requests += [_request_mart(mart) for mart in plan.request]
+            lags = platform.measure_lag(sources)
+            for group, datasets in groups.items():
+                plan = plan_drains(datasets, lags, at_work, asks, moment)
+                sentences += plan.sentences
+                if plan.request:
+                    requests.append(_request_drain(group, plan.request, lags))
+            asks.keep_only({name for name, one in lags.items() if one.records} | {one.mart for one in seen.waiting})
+        except KafkaError as error:
+            sentences.append(
+                f"Kafka at {settings.kafka_bootstrap} does not answer ({type(error).__name__}: {error}); "
+                f"looking again in {INTERVAL} s."
+            )
+            logger.warning("%s", sentences[-1])
+        except OperationalError as error:
+            sentences.append(f"PostgreSQL does not answer ({str(error).strip()}); looking again in {INTERVAL} s.")
+            logger.warning("%s", sentences[-1])
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else dg.SkipReason(" ".join(sentences)),
+            cursor=asks.dump(),
+        )
+
+    return [lag]
+
+
+def _request_drain(group: str, names: Sequence[str], lags: Mapping[str, "Lag"]) -> dg.RunRequest:
+    behind = ", ".join(f"{name} {number(lags[name].records)}" for name in names if lags[name].records)
+    return dg.RunRequest(
+        job_name=drain_job(group),
+        asset_selection=[asset_key(name) for name in names],
+        asset_check_keys=[],  # not naming any would run them all
+        tags={"pista/group": group, "pista/lag": behind[:LONGEST_TAG]},
+    )
+
+
+def _request_mart(mart: str) -> dg.RunRequest:
+    return dg.RunRequest(
+        job_name=BUILD_MARTS, asset_selection=[asset_key(mart)], tags={"pista/mart": mart, "pista/reason": "overdue"}
+    )
+
+
+def _report_dead(instance: dg.DagsterInstance, run: Run, evidence: str) -> None:
+    record = instance.get_run_by_id(run.run_id)
+    if record is not None and not record.is_finished:
+        message = f"Reported as failed by the lag sensor: {evidence}."
+        logger.warning("%s: %s", run, message)
+        instance.report_run_failed(record, message)

@@ -40,7 +40,10 @@ TYPE_NAMES = {
 def validator() -> Draft201909Validator:
     """The JSON Schema that the installed version of the standard ships."""
     text = files("open_data_contract_standard").joinpath("schema.json").read_text(encoding="utf-8")
-    return Draft201909Validator(json.loads(text))
+    schema = json.loads(text)
+    # the standard lists the parts of a description, but leaves the list open
+    schema["properties"]["description"]["additionalProperties"] = False
+    return Draft201909Validator(schema)
 
 
 def check_standard(document: Document) -> None:

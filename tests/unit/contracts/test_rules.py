@@ -104,6 +104,7 @@ SOURCES = {
     # the standard
     "misspelt field": Broken("primaryKey: true", "primarykey: true", f"{P}[leg].primarykey", "here true; did you mean primaryKey?"),
     "unknown top field": Broken("domain: operations", "owner: me", "owner", "unknown field, here 'me'; valid: apiVersion"),
+    "unknown part of the description": Broken("domain: operations", "description: {purpos: x}", "description.purpos", "unknown field, here 'x'; did you mean purpose?"),
     "missing field": Broken("id: legs-id\n", "", "", "the field id is missing", "apiVersion"),
     "number for text": Broken("version: 1.0.0", "version: 1.0", "version", "must be text, not 1.0; put it in quotes"),
     "text for truth": Broken("        required: true\n      - name: delay", "        required: yes\n      - name: delay", f"{P}[seen_at].required", "must be true or false, not 'yes'"),

@@ -67,7 +67,7 @@ DEV = [
 setup(
     name="pista",
     version="0.1.0",
-    description="Operational events to served analytics, without glue code: one contract file in, a served dataset out.",
+    description="Operational events to served analytics: one contract file in, a served dataset out.",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

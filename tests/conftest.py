@@ -13,7 +13,6 @@ Fixtures
 
 import contextlib
 import os
-import re
 import secrets
 import shutil
 import tempfile
@@ -110,12 +109,11 @@ def stack_home() -> Iterator[Path]:
     from pista.local import kafka, postgres, processes
 
     prefix = "pista-tests-"
-    for mark in set(processes.marks().values()):
-        left = re.search(rf"=(/.*/{prefix}(\d+)-[^/:]*):", mark)
-        if left and not Path(f"/proc/{left[2]}").exists():
-            processes.stop(Path(left[1]), {postgres.POSTGRES, kafka.KAFKA})
-            shutil.rmtree(postgres.locate(Path(left[1])).root, ignore_errors=True)
-            shutil.rmtree(left[1], ignore_errors=True)
+    for left in Path(tempfile.gettempdir()).resolve().glob(f"{prefix}*"):
+        if not processes.is_alive(int(left.name.removeprefix(prefix).partition("-")[0])):
+            processes.stop(left, {postgres.POSTGRES, kafka.KAFKA})
+            shutil.rmtree(postgres.locate(left).root, ignore_errors=True)
+            shutil.rmtree(left, ignore_errors=True)
     # resolved, because macOS keeps temporary files behind a symbolic link
     home = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-")).resolve()
     yield home

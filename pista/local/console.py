@@ -90,7 +90,7 @@ def table(datasets: Iterable[Served]) -> Table:
         lines.add_column(name, justify="right")
     lines.add_column("fresh")
     for one in datasets:
-        fresh = {True: "stale", False: "yes", None: "-"}[one.stale]
+        fresh = {True: "stale", False: "yes", None: "-"}[one.stale] if one.version else "not built yet"
         lag = "-" if one.lag is None else f"{one.lag:,}"
         lines.add_row(one.name, f"{one.rows:,}", str(one.version), lag, f"{one.quarantined:,}", fresh)
     return lines

@@ -38,6 +38,7 @@ log.dirs={data}
 # a laptop's topics keep what they were given; a record may be larger than what Pista takes, to see it refused
 log.retention.ms=-1
 message.max.bytes=16777216
+auto.create.topics.enable=false
 # one node: internal topics have one replica, and few partitions to open at each start
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pista.contracts.loading import load_datasets
-from pista.local.console import Stopwatch, console, progress, replayed, summarise
+from pista.local.console import Stopwatch, console, progress, summarise
 from pista.local.processes import StackError, free_gigabytes, marked
 from pista.local.stack import Stack, stop_home
 from pista.local.state import Lock, State
@@ -67,18 +67,17 @@ def _serve(stack: Stack, months: int) -> NoReturn:
     with watch.step("servers, schema, topics"):
         stack.start()
     console.print("Publishing flights of 2013.")
-    with watch.step("replay"), progress("events") as update:
-        report = stack.replay(months, update)
-    console.print(replayed(report))
+    with watch.step("replay"):
+        stack.replay(months)
     console.print("Waiting for Dagster and the API.")
     with watch.step("Dagster and API"):
         stack.wait_ready()
     console.print("Waiting until everything is ingested and served.")
     with watch.step("ingestion"), progress("records") as update:
         datasets = stack.wait_served(update)
-    state.ready = True
-    state.save(stack.home)
     summarise(datasets, watch.seconds, state, stack.connections.admin_dsn, stack.credentials.api_key)
+    state.ready = True  # last, for who waits for it shows what was said
+    state.save(stack.home)
     while True:
         stack.check()
         time.sleep(0.5)
@@ -102,6 +101,15 @@ def launch_detached(home: Path, months: int) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    try:
+        _follow(launcher, home, log)
+    except KeyboardInterrupt:
+        launcher.terminate()
+        launcher.wait()
+        raise
+
+
+def _follow(launcher: subprocess.Popen[bytes], home: Path, log: Path) -> None:
     with log.open(encoding="utf-8") as said:
         while True:
             ended = launcher.poll() is not None
@@ -110,7 +118,7 @@ def launch_detached(home: Path, months: int) -> None:
             console.out(said.read(), end="", highlight=False)
             if ended:
                 raise StackError(
-                    f"The launcher ended with exit code {launcher.returncode}; it said so above and in {log}."
+                    f"The launcher ended with exit code {launcher.returncode}; what it said is above and in {log}."
                 )
             if ready:
                 launcher.returncode = 0  # it lives on, and nobody waits for it

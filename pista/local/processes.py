@@ -183,13 +183,14 @@ def stop(home: Path, names: Collection[str], children: Collection[Child] = (), *
     ending: dict[int, str] = {}
     deadline = time.monotonic() + seconds
     while True:
-        for pid, name in marked(home).items():
+        own = {child.process.pid: child.name for child in children if child.process.poll() is None}
+        for pid, name in (own | marked(home)).items():
             if name in names and pid not in ending:  # a process may start another while it is told to end
                 ending[pid] = name
                 _signal(pid, signal.SIGINT if name == POSTGRES else signal.SIGTERM)
         for child in children:
             child.process.poll()  # reaps
-        ending = {pid: name for pid, name in ending.items() if _alive(pid)}
+        ending = {pid: name for pid, name in ending.items() if is_alive(pid)}
         if not ending:
             for child in children:
                 if child.name in names:
@@ -202,7 +203,8 @@ def stop(home: Path, names: Collection[str], children: Collection[Child] = (), *
         time.sleep(0.05)
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether the process lives and holds what it opened."""
     # the mark goes before the process does: its ports and files are free only when it is gone or a zombie
     if HAS_PROC:
         try:

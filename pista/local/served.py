@@ -18,6 +18,14 @@ ORDER BY d.kind = 'mart', d.name
 """
 
 
+MARTS_WAITING = """
+SELECT count(DISTINCT q.mart) FROM ingest.changed_slices q JOIN catalog.versions v ON v.dataset = q.mart
+WHERE v.blocked_by IS NULL AND NOT EXISTS (
+    SELECT FROM catalog.mart_inputs i JOIN catalog.versions s ON s.dataset = i.input
+    WHERE i.mart = q.mart AND s.version = 0)
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """One dataset at one moment."""
@@ -46,3 +54,12 @@ def served(datasets: Mapping[str, Dataset], settings: Settings) -> list[Served]:
         Served(name, count, version, lags[name].records if name in lags else None, quarantined, stale)
         for name, count, version, quarantined, stale in rows
     ]
+
+
+def marts_waiting(settings: Settings) -> int:
+    """Marts that have changes to build, inputs to build them from, and no rule that keeps them back."""
+    assert settings.ingest_dsn is not None
+    with connect(settings.ingest_dsn.get_secret_value(), "pista status") as connection:
+        row = connection.execute(MARTS_WAITING).fetchone()
+    assert row is not None
+    return int(row[0])

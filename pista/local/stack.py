@@ -1,6 +1,8 @@
 """The stack as a whole: what starts in which order, who watches it, how it stops."""
 
+import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -17,17 +19,19 @@ from pista.kafka.topics import ensure_topics
 from pista.local import databases, kafka, postgres, probes, processes
 from pista.local.environment import Connections, dagster_home
 from pista.local.processes import POSTGRES, Child, StackError
-from pista.local.replay import REFERENCE, ReplayReport, replay
-from pista.local.served import Served, served
+from pista.local.replay import REFERENCE
+from pista.local.served import Served, marts_waiting, served
 from pista.local.state import Credentials, State, choose_ports, is_free
 from pista.settings import Settings
 from pista.warehouse.migrate import migrate
 
-PROGRAMS = ("api", "daemon", "webserver", "code-server")
+REPLAY = "replay"
+PROGRAMS = (REPLAY, "api", "daemon", "webserver", "code-server")
 SERVERS = (POSTGRES, kafka.KAFKA)
 PORTS = ["postgres", "kafka", "kafka-controller", "code-server", "api", "dagster"]
 START_SECONDS = 120.0
 SERVED_SECONDS = 300.0  # without any progress
+MART_SECONDS = 90.0  # a mart that is not built by then is shown as such
 REPLAYED = (*REFERENCE, "flights", "weather")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -187,12 +191,20 @@ class Stack:
                 raise StackError(f"{name} is not ready after {START_SECONDS:.0f} s: see {log}.")
             time.sleep(0.2)
 
-    def replay(self, months: int, on_progress: Callable[[int, int], None]) -> ReplayReport:
-        """Publish the flights of so many months, except what was published before."""
-        return replay(client_options(self.settings), self.datasets, months, on_progress)
+    def replay(self, months: int) -> None:
+        """Publish the flights of so many months, except what was published before; says itself what it does.
+
+        Raises:
+            StackError: it did not come to its end.
+        """
+        # a process of its own: it takes a gigabyte, which a launcher that lives for days shall not keep
+        command = [sys.executable, "-m", "pista.cli", "replay", "--months", str(months)]
+        environment = os.environ | {"PISTA_HOME": str(self.home), processes.MARK: f"{self.home}:{REPLAY}"}
+        if subprocess.run(command, env=environment, check=False).returncode:
+            raise StackError("The flights could not be published; the reason is above.")
 
     def wait_served(self, on_progress: Callable[[int, int], None]) -> list[Served]:
-        """Return what is served when no topic is ahead and the API tells its clients so.
+        """Return what is served when no topic is ahead, the marts are built, and the API tells its clients so.
 
         Raises:
             StackError: a dataset was stopped by a condition, or nothing moves any more.
@@ -204,7 +216,8 @@ class Stack:
             lag = sum(one.lag or 0 for one in state)
             most = max(most, lag)
             on_progress(most - lag, most)
-            if lag == 0 and all(one.rows for one in state if one.name in REPLAYED):
+            built = lag == 0 and (not marts_waiting(self.settings) or time.monotonic() - moved_at > MART_SECONDS)
+            if built and all(one.rows for one in state if one.name in REPLAYED):
                 rows = probes.served_rows(self.state.api_url, self.credentials.api_key)
                 if all(rows.get(one.name) == one.rows for one in state):
                     return state

@@ -145,3 +145,15 @@ def test_grandchildren_are_found_by_their_mark_after_their_parent_was_killed(wre
     eventually(lambda: processes.marked(wreck.home) == {grandchild: "parent"})
     assert wreck.stop() == []
     assert processes.marked(wreck.home) == {}
+
+
+def test_a_user_who_cannot_reach_the_environment_gets_a_copy_that_runs(wreck, monkeypatch):
+    monkeypatch.setattr(postgres, "ROOT_DATA", wreck.home)
+    monkeypatch.setattr(postgres, "_can_run", lambda program, user: False)
+    me = processes.SystemUser("me", os.geteuid(), os.getegid())
+    programs = postgres.binaries.__wrapped__(me)
+    assert programs.is_relative_to(wreck.home)
+    said = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=True, cwd="/")
+    assert said.stdout.startswith("postgres (PostgreSQL) 18")
+    # nobody else wants to write there, everybody may run it
+    assert all(path.stat().st_mode & 0o005 for path in programs.iterdir())

@@ -1,0 +1,17 @@
+PYTHON ?= python3
+.PHONY: up down test check bench
+
+up: ## set up, start everything, replay a month of real flights, serve it; Ctrl-C stops
+	@$(PYTHON) scripts/bootstrap.py local && exec .venv/bin/pista up
+
+down: ## stop everything
+	@$(PYTHON) scripts/bootstrap.py local && exec .venv/bin/pista down
+
+test: ## set up and run all tests
+	@$(PYTHON) scripts/bootstrap.py dev && exec .venv/bin/python -m pytest
+
+check: ## linters, types, doors between packages
+	@$(PYTHON) scripts/bootstrap.py dev && PATH="$(CURDIR)/.venv/bin:$$PATH" && export PATH && ruff check . && ruff format --check . && mypy && lint-imports
+
+bench: ## list the measurements; each file says what it measures and how to run it
+	@grep -m1 '"""' benchmarks/*.py

@@ -1,0 +1,36 @@
+"""Tables of the documentation say what the code says."""
+
+import re
+from pathlib import Path
+
+from pista.ingest import conditions
+from pista.ingest.reasons import Reason
+from pista.settings import Settings
+
+REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference"
+
+
+def rows(page: str, heading: str = "") -> dict[str, list[str]]:
+    """First cell, without its quotes, to the other cells of a page's table."""
+    text = (REFERENCE / page).read_text(encoding="utf-8")
+    section = text.split(f"## {heading}\n")[1].split("\n## ")[0] if heading else text
+    lines = re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE)
+    return {name: rest.split(" | ") for name, rest in lines}
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    expected = {
+        f"PISTA_{name.upper()}": ["" if field.default is None else f"`{field.default}`", field.description]
+        for name, field in Settings.model_fields.items()
+    }
+    assert rows("settings.md") == expected
+
+
+def test_every_reason_of_quarantine_is_documented() -> None:
+    assert set(rows("ingestion.md", "Reasons of quarantine")) == {reason.value for reason in Reason}
+
+
+def test_every_condition_is_documented_and_exported_by_name() -> None:
+    codes = {condition.code for condition in conditions.IngestCondition.__subclasses__()}
+    assert set(rows("ingestion.md", "Conditions that stop a dataset")) == codes
+    assert all(name in str(conditions.IngestCondition.__doc__) for name in ("TopicMissing", "PartitionRemoved"))

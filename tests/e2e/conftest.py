@@ -111,7 +111,7 @@ def wait_for(predicate: Callable[[], Any], seconds: float) -> Any:
     return answer
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def runway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One running stack with January on it, whose contracts folder is the tests' own."""
     home = tmp_path_factory.mktemp("runway").resolve()

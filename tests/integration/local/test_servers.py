@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from pista.local import kafka, postgres, processes
 from pista.local.processes import Child, StackError
@@ -112,6 +112,9 @@ def test_a_server_that_cannot_start_says_why_and_where_its_log_is(wreck, postgre
 def test_kafka_keeps_acknowledged_records_through_kill_9(wreck):
     port = free_port()
     wreck.kafka(port)
+    admin = KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}")
+    admin.create_topics({"kept": {"num_partitions": 1}}, wait_for_metadata=True)
+    admin.close()
     producer = KafkaProducer(bootstrap_servers=f"127.0.0.1:{port}", acks="all")
     sent = [producer.send("kept", str(number).encode(), partition=0) for number in range(500)]
     assert [future.get(30).offset for future in sent] == list(range(500))

@@ -1,0 +1,1 @@
+"""End to end: the whole stack, as people use it."""

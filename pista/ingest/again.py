@@ -12,15 +12,16 @@ from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset
 from pista.ingest.batch import make_batch, monotonic_ms, order_times
-from pista.ingest.ledger import read_ledgers
+from pista.ingest.ledger import Entry, find_condition, read_ledgers
 from pista.ingest.load import BatchReport, commit_batch
 from pista.ingest.quarantine import open_records
 from pista.kafka.client import client_options
 from pista.kafka.reader import Reader
 from pista.kafka.records import Record
+from pista.kafka.topics import describe_topics
 from pista.settings import Settings
 
-RETRY_AT_ONCE = 10_000  # quarantined records in one transaction
+RETRY_AT_ONCE = 1_000  # quarantined records in one transaction, which may be large ones
 
 
 def retry(connection: Connection[TupleRow], dataset: Dataset, settings: Settings, *, run_id: str) -> list[BatchReport]:
@@ -61,6 +62,7 @@ def replay(
 
     Raises:
         ValueError: a range is not within what was drained.
+        IngestCondition: the topic is no longer what was drained.
     """
     entries = read_ledgers(connection, [dataset.name])[dataset.name]
     for partition, (first, end) in ranges.items():
@@ -74,6 +76,7 @@ def replay(
         starts[partition], before[partition] = _checkpoint(
             connection, dataset, entries[partition].epoch, partition, first
         )
+    _check_topic(dataset, settings, entries)
     reader = Reader(client_options(settings), str(dataset.topic))
     ends = {partition: end for partition, (_, end) in ranges.items()}
     try:
@@ -82,6 +85,7 @@ def replay(
             chunk = reader.read(
                 starts, ends, max_records=settings.batch_max_records, max_bytes=settings.batch_max_bytes, wait=0.0
             )
+            _check_topic(dataset, settings, entries)
             times = order_times(chunk.records, before)
             wanted = [i for i, r in enumerate(chunk.records) if ranges[r.partition][0] <= r.offset < ends[r.partition]]
             records: Sequence[Record] = [chunk.records[i] for i in wanted]
@@ -104,6 +108,14 @@ def replay(
             yield commit_batch(connection, batch, run_id=run_id, kind="replay")
     finally:
         reader.close()
+
+
+def _check_topic(dataset: Dataset, settings: Settings, entries: Mapping[int, Entry]) -> None:
+    """Raise the condition that keeps offsets from meaning the records that they meant."""
+    topic = describe_topics(client_options(settings), [str(dataset.topic)])[str(dataset.topic)]
+    condition = find_condition(dataset, topic, entries)
+    if condition is not None:
+        raise condition
 
 
 def _checkpoint(

@@ -7,7 +7,7 @@ must decode as ``rowwise`` would decode it; what it refuses is no verdict, only 
 
 import io
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -31,9 +31,13 @@ READ_TYPES = {
 DATE = r"^\d{4}-\d{2}-\d{2}$"
 LOCAL_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?$"
 OFFSET_TIME = LOCAL_TIME[:-1] + r"(Z|[+-]\d{2}:\d{2})$"
+FIRST_DAY = pa.scalar(date.min)
 FIRST_MOMENT = pa.scalar(datetime.min.replace(tzinfo=UTC), MOMENT)
 LAST_MOMENT = pa.scalar(datetime.max.replace(tzinfo=UTC), MOMENT)
-ESCAPES = (b"\\u0000", b"\\ud", b"\\uD")  # a null character, or half a surrogate pair
+# pyarrow knows no daylight saving time after 2037
+LAST_LOCAL = pa.scalar(datetime(2037, 12, 31), pa.timestamp("us"))  # noqa: DTZ001 - a local time
+# a null character, half a surrogate pair, and what pyarrow takes for numbers though JSON does not
+ESCAPES = (b"\\u0000", b"\\ud", b"\\uD", b"NaN", b"Infinity", b"Inf")
 
 
 class NotColumnarError(Exception):
@@ -103,6 +107,7 @@ def _convert(column: Column, array: pa.Array) -> tuple[pa.Array, int]:
         case LogicalType.DATE:
             _all(pc.match_substring_regex(array, DATE))
             array = array.cast(pa.date32())
+            _all(pc.greater_equal(array, FIRST_DAY))
         case LogicalType.TIMESTAMP:
             array, ambiguous = _moments(column, array)
     _check_rules(column, array)
@@ -117,6 +122,7 @@ def _moments(column: Column, array: pa.Array) -> tuple[pa.Array, int]:
     else:
         _all(pc.match_substring_regex(array, LOCAL_TIME))
         local = array.cast(pa.timestamp("us"))
+        _all(pc.less(local, LAST_LOCAL))
         first = pc.assume_timezone(local, column.zone, ambiguous="earliest", nonexistent="raise")
         last = pc.assume_timezone(local, column.zone, ambiguous="latest", nonexistent="raise")
         twice = pc.sum(pc.not_equal(first, last)).as_py() or 0

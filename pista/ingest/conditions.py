@@ -9,6 +9,9 @@ class IngestCondition(Exception):
     - OffsetsExpired: the broker deleted records before they were read.
     - LogTruncated: the broker's log is shorter than what was read.
     - PartitionRemoved: a partition that was read is gone.
+    - TopicUnreadable: the broker does not let the topic be read.
+    - QuarantineFlood: so many rows are refused that something is wrong with the contract.
+    - ContractNotApplied: the contract file is not the one that the tables are of.
     """
 
     code = "INGEST_CONDITION"
@@ -47,3 +50,21 @@ class PartitionRemoved(IngestCondition):
     """A partition that was read is gone."""
 
     code = "PARTITION_REMOVED"
+
+
+class TopicUnreadable(IngestCondition):
+    """The broker does not let the topic be read: no leader, or no permission."""
+
+    code = "TOPIC_UNREADABLE"
+
+
+class QuarantineFlood(IngestCondition):
+    """So many rows are refused that something is wrong with the contract, and not with the records."""
+
+    code = "QUARANTINE_FLOOD"
+
+
+class ContractNotApplied(IngestCondition):
+    """The contract file is not the one that the tables are of."""
+
+    code = "CONTRACT_NOT_APPLIED"

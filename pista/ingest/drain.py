@@ -18,13 +18,14 @@ from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset
 from pista.ingest.batch import Batch, make_batch, monotonic_ms, order_times
+from pista.ingest.conditions import ContractNotApplied
 from pista.ingest.configuration import ingest_dsn
 from pista.ingest.heartbeat import Heartbeat
 from pista.ingest.ledger import Entry, Ledger, LostRaceError, find_condition, open_partitions, read_ledgers
-from pista.ingest.load import BatchReport, ContractChangedError, commit_batch
+from pista.ingest.load import BatchReport, ContractChangedError, applied_hash, commit_batch
 from pista.kafka.client import client_options
 from pista.kafka.reader import Reader, ReaderStalledError
-from pista.kafka.topics import TopicAdmin, TopicState
+from pista.kafka.topics import TopicAdmin, TopicState, TopicUnreadableError
 from pista.settings import Settings
 from pista.warehouse.connection import connect
 
@@ -34,7 +35,7 @@ POLL_SECONDS = 0.5  # how long an idle drain waits for a record before it looks 
 LOST_RACES = 3  # in a row, that end a drain
 PATIENCE_SECONDS = 60.0  # a broker or database that is away for longer ends a drain
 RETRY_SECONDS = 1.0
-TRANSIENT = (psycopg.OperationalError, KafkaError, ReaderStalledError)
+TRANSIENT = (psycopg.OperationalError, KafkaError, ReaderStalledError, TopicUnreadableError)
 RAW_DAYS_AHEAD = 2
 
 
@@ -109,6 +110,7 @@ class _Drain:
 
     def run(self, should_stop: Callable[[], bool]) -> str:
         """Until idle, time is up or told to stop; the outcome in a word."""
+        self._check_contract()
         began = succeeded_at = time.monotonic()
         lost_races = 0
         while True:
@@ -132,6 +134,12 @@ class _Drain:
                     raise
                 self._start_over()
                 time.sleep(RETRY_SECONDS)
+
+    def _check_contract(self) -> None:
+        if applied_hash(self._connect(), self._dataset.name) != self._dataset.contract_hash:
+            raise ContractNotApplied(
+                self._dataset.name, "its contract file is not the one that was applied. Run `pista apply`."
+            )
 
     def _start_over(self) -> None:
         """Forget what is on its way: the ledger says what was committed of it."""
@@ -171,8 +179,8 @@ class _Drain:
                 ledger = open_partitions(self._connect(), self._dataset, topic, ledger)
             batch = self._read(ledger, topic)
             if batch is None:
-                if self._settle():
-                    yield None
+                self._settle()
+                yield None  # nothing to read is a success too
                 idle_since = idle_since or time.monotonic()
                 continue
             idle_since = None
@@ -229,12 +237,15 @@ class _Drain:
         if self._admin is None:
             self._admin = TopicAdmin(self._admin_options)
         try:
-            return self._admin.describe([str(self._dataset.topic)])[str(self._dataset.topic)]
+            state = self._admin.describe([str(self._dataset.topic)])[str(self._dataset.topic)]
         except Exception:
             # a client that raised once may hang for ever
             self._admin.close()
             self._admin = None
             raise
+        if state is not None and state.error is not None:
+            raise TopicUnreadableError(f"topic {state.name} cannot be read: {state.error}")
+        return state
 
     def _connect(self) -> Connection[TupleRow]:
         if self._connection is None:

@@ -58,9 +58,13 @@ class Heartbeat:
     def _beat_with_one_connection(self) -> bool:
         try:
             with connect(self._dsn, f"pista heartbeat {self._dataset}") as connection:
+                # a drain that was taken for dead, while the machine slept, comes back by its next beat
                 while not self._ended.wait(INTERVAL_SECONDS):
                     connection.execute(
-                        "UPDATE ingest.drains SET beat_at = now() WHERE run_id = %s AND dataset = %s",
+                        """
+                        UPDATE ingest.drains SET beat_at = now(), ended_at = NULL, outcome = NULL
+                        WHERE run_id = %s AND dataset = %s
+                        """,
                         (self._run_id, self._dataset),
                     )
                 connection.execute(

@@ -4,16 +4,14 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from psycopg import Connection
-from psycopg.rows import TupleRow
-
 from pista.contracts.dataset import Dataset
-from pista.ingest.conditions import IngestCondition
+from pista.ingest.conditions import IngestCondition, TopicUnreadable
 from pista.ingest.configuration import ingest_dsn
 from pista.ingest.ledger import Ledger, find_condition, read_ledgers
 from pista.kafka.client import client_options
 from pista.kafka.topics import TopicAdmin, TopicState
 from pista.settings import Settings
+from pista.warehouse.completeness import stamp_marts, stamp_sources
 from pista.warehouse.connection import connect
 
 
@@ -36,36 +34,23 @@ def measure_lag(datasets: Iterable[Dataset], settings: Settings, timeout: float 
         psycopg.OperationalError: the database did not answer.
     """
     sources = [dataset for dataset in datasets if dataset.is_source]
-    topics = _describe(settings, [str(dataset.topic) for dataset in sources], timeout)
     with connect(ingest_dsn(settings), "pista lag") as connection:
+        # the ledger first: read after the topics, a drain at work could be ahead of their ends
         ledgers = read_ledgers(connection, [dataset.name for dataset in sources])
+        topics = _describe(settings, [str(dataset.topic) for dataset in sources], timeout)
         lags = {d.name: _lag(d, topics[str(d.topic)], ledgers[d.name]) for d in sources}
         complete = [
             lag.dataset for lag in lags.values() if not lag.records and not lag.condition and not lag.topic_missing
         ]
-        _stamp(connection, complete)
+        stamp_sources(connection, complete)
+        stamp_marts(connection)
     return lags
-
-
-def _stamp(connection: Connection[TupleRow], complete: list[str]) -> None:
-    """As of now those are complete, and so are marts without changes to build, as of when their inputs were."""
-    connection.execute("UPDATE catalog.versions SET as_of = now() WHERE dataset = ANY(%s)", (complete,))
-    connection.execute(
-        """
-        UPDATE catalog.versions v SET as_of = inputs.as_of
-        FROM (
-            SELECT i.mart, min(s.as_of) AS as_of
-            FROM catalog.mart_inputs i JOIN catalog.versions s ON s.dataset = i.input
-            GROUP BY i.mart HAVING bool_and(s.as_of IS NOT NULL)
-        ) inputs
-        WHERE v.dataset = inputs.mart AND v.version > 0 AND v.as_of IS DISTINCT FROM inputs.as_of
-            AND NOT EXISTS (SELECT FROM ingest.changed_slices q WHERE q.mart = v.dataset)
-        """
-    )
 
 
 def _lag(dataset: Dataset, topic: TopicState | None, ledger: Ledger) -> Lag:
     condition = find_condition(dataset, topic, ledger)
+    if topic is not None and topic.error is not None and condition is None:
+        condition = TopicUnreadable(dataset.name, f"topic {topic.name} cannot be read: {topic.error}.")
     if topic is None:
         return Lag(dataset.name, 0, {}, condition, True)
     partitions = {

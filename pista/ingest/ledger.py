@@ -3,6 +3,7 @@
 It is written in the transaction that loads the rows, so the two can never disagree.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,8 +19,11 @@ from pista.ingest.conditions import (
     PartitionRemoved,
     TopicMissing,
     TopicRecreated,
+    TopicUnreadable,
 )
 from pista.kafka.topics import TopicState
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ def open_partitions(
     missing = sorted(set(topic.beginning) - set(ledger))
     if not missing:
         return dict(ledger)
+    if ledger:
+        log.warning("PARTITION_ADDED: dataset %s: topic %s grew by partitions %s", dataset.name, topic.name, missing)
     epoch = max((entry.epoch for entry in ledger.values()), default=0)
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -84,6 +90,8 @@ def find_condition(dataset: Dataset, topic: TopicState | None, ledger: Mapping[i
             dataset.name,
             f"topic {dataset.topic} does not exist any more, though it was read. Restore it, or retire the contract.",
         )
+    if topic.error is not None:
+        return TopicUnreadable(dataset.name, f"topic {topic.name} cannot be read: {topic.error}.")
     known = next(iter(ledger.values())).topic_id
     if known != topic.topic_id:
         return TopicRecreated(
@@ -105,6 +113,13 @@ def find_condition(dataset: Dataset, topic: TopicState | None, ledger: Mapping[i
             return LogTruncated(
                 dataset.name,
                 f"partition {partition} of topic {topic.name} ends at {end}, but was read up to {entry.next_offset}.",
+            )
+    for partition in sorted(set(topic.beginning) - set(ledger)):
+        if topic.beginning[partition]:
+            return OffsetsExpired(
+                dataset.name,
+                f"partition {partition} of topic {topic.name} is new, and lost the {topic.beginning[partition]} "
+                "offsets from 0 on to retention before they were read.",
             )
     return None
 

@@ -13,6 +13,7 @@ from psycopg.rows import TupleRow
 from pista.contracts.dataset import Dataset
 from pista.ingest import ledger
 from pista.ingest.batch import Batch, monotonic_ms
+from pista.ingest.conditions import QuarantineFlood
 from pista.ingest.quarantine import store
 from pista.ingest.reasons import Reason, Rejection
 from pista.warehouse import merging
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 # What a row can make PostgreSQL refuse: data exceptions, constraint violations, limits such as an index entry's size.
 CULPRIT_CLASSES = ("22", "23", "54")
+MOST_REFUSED = 500  # rows of one batch; each costs some ten milliseconds of a transaction that holds locks
 
 
 class ContractChangedError(Exception):
@@ -109,19 +111,20 @@ def _try_stage(connection: Connection[TupleRow], batch: Batch) -> bool:
 
 
 def _next_version(connection: Connection[TupleRow], dataset: Dataset) -> int:
-    # the lock makes merges of one dataset serial, and later statements see all that was merged before
+    # the lock makes merges of one dataset serial, and serial with changes of its contract
     row = connection.execute(
-        """
-        SELECT v.version + 1, d.contract_hash FROM catalog.versions v JOIN catalog.datasets d ON d.name = v.dataset
-        WHERE v.dataset = %s FOR UPDATE OF v
-        """,
-        (dataset.name,),
+        "SELECT version + 1 FROM catalog.versions WHERE dataset = %s FOR UPDATE", (dataset.name,)
     ).fetchone()
-    if row is None or row[1] != dataset.contract_hash:
-        raise ContractChangedError(
-            f"dataset {dataset.name} was migrated to another contract; start again with that one"
-        )
+    # a statement of its own: one that waited for the lock would still show the contract of before the wait
+    if row is None or applied_hash(connection, dataset.name) != dataset.contract_hash:
+        raise ContractChangedError(f"dataset {dataset.name} was migrated to another contract")
     return int(row[0])
+
+
+def applied_hash(connection: Connection[TupleRow], dataset: str) -> str | None:
+    """Hash of the contract that the tables of a dataset are of; None if it was never applied."""
+    row = connection.execute("SELECT contract_hash FROM catalog.datasets WHERE name = %s", (dataset,)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def _write_rows(
@@ -129,7 +132,8 @@ def _write_rows(
 ) -> tuple[_Counts, list[Rejection]]:
     """Staged rows into raw and curated; a batch that PostgreSQL refuses is halved until the culprit is alone."""
     slices = _slices(connection, batch.dataset)
-    counts, refused = _Counts(), []
+    counts = _Counts()
+    refused: list[Rejection] = []
     todo = [np.arange(len(batch.decoded.index))]
     while todo:
         rows = todo.pop()
@@ -144,7 +148,14 @@ def _write_rows(
             _raise_unless_culprit(error)
             staged = False
             if len(rows) == 1:
-                refused.append(Rejection(int(batch.decoded.index[rows[0]]), Reason.DATABASE_REFUSED, _sentence(error)))
+                if len(refused) >= MOST_REFUSED:
+                    raise QuarantineFlood(
+                        batch.dataset.name,
+                        f"PostgreSQL refused more than {MOST_REFUSED} rows of one batch, the last because "
+                        f"{_sentence(error)}. Have the contract refuse such values (maxLength, minimum, maximum).",
+                    ) from None
+                detail = f"PostgreSQL refused the row: {_sentence(error)}"
+                refused.append(Rejection(int(batch.decoded.index[rows[0]]), Reason.DATABASE_REFUSED, detail))
             else:
                 todo += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
     return counts, refused
@@ -189,7 +200,7 @@ def _raise_unless_culprit(error: psycopg.Error) -> None:
 
 def _sentence(error: psycopg.Error) -> str:
     primary = error.diag.message_primary or str(error)
-    return f"PostgreSQL refused the row: {primary} (SQLSTATE {error.sqlstate})"
+    return f"{primary} (SQLSTATE {error.sqlstate})"
 
 
 def _slices(connection: Connection[TupleRow], dataset: Dataset) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow, class_row
 from pista.ingest.batch import Batch, headers_json, moment
 from pista.ingest.reasons import Rejection
 from pista.kafka.records import Record
+from pista.warehouse.names import raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +73,18 @@ def store(connection: Connection[TupleRow], batch: Batch, rejections: Sequence[R
             )
     with connection.cursor() as cursor:
         cursor.executemany(
-            """
+            # a record that is in raw was loaded once: a replay under a stricter contract does not make it two
+            f"""
             INSERT INTO ingest.quarantine AS q (dataset, topic, epoch, partition, "offset", order_time, timestamp, key,
                 value, headers, reason, detail, column_name, run_id)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            SELECT v.* FROM (VALUES (%s, %s, %s::integer, %s::integer, %s::bigint, %s::timestamptz, %s::timestamptz,
+                %s::bytea, %s::bytea, %s::jsonb, %s, %s, %s, %s)) AS v (dataset, topic, epoch, partition, "offset")
+            WHERE NOT EXISTS (SELECT FROM {raw(batch.dataset.name)} r
+                WHERE r.epoch = v.epoch AND r.partition = v.partition AND r."offset" = v."offset")
             ON CONFLICT (dataset, epoch, partition, "offset") DO UPDATE SET reason = excluded.reason,
                 detail = excluded.detail, column_name = excluded.column_name, run_id = excluded.run_id
             WHERE q.resolved_at IS NULL
-            """,
+            """.encode(),
             [_row(batch, rejection, run_id) for rejection in rejections],
         )
 

@@ -21,6 +21,9 @@ FETCH_BYTES = 32 << 20
 NO_PROGRESS_SECONDS = 15.0
 
 
+LAST_TIMESTAMP = 253_402_300_799_999  # the end of year 9999, milliseconds
+
+
 class ReaderStalledError(Exception):
     """The broker has records that the client does not deliver."""
 
@@ -76,7 +79,8 @@ class Reader:
             )
             for records in polled.values():
                 chunk.records.extend(
-                    Record(r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in records
+                    Record(r.partition, r.offset, _plausible(r.timestamp), r.key, r.value, tuple(r.headers))
+                    for r in records
                 )
                 chunk.size += sum(len(r.value or b"") + len(r.key or b"") for r in records)
             positions = {p: consumer.position(TopicPartition(self._topic, p)) for p in starts}
@@ -126,3 +130,8 @@ class Reader:
         self._positions = {}
         if consumer is not None:
             consumer.close(autocommit=False)
+
+
+def _plausible(timestamp: int) -> int:
+    """The timestamp, or -1 for none where no calendar has it: a producer that counts in microseconds."""
+    return timestamp if 0 <= timestamp <= LAST_TIMESTAMP else -1

@@ -6,7 +6,7 @@ from typing import Any
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import OffsetSpec
-from kafka.errors import TopicAlreadyExistsError
+from kafka.errors import TopicAlreadyExistsError, for_code
 from kafka.protocol.consumer import IsolationLevel
 
 from pista.contracts.dataset import Dataset
@@ -22,6 +22,11 @@ class TopicState:
     topic_id: str  # the broker's UUID: a recreated topic of the same name has another (KIP-516)
     beginning: dict[int, int]  # partition -> first offset still there
     end: dict[int, int]  # partition -> one past the last committed offset
+    error: str | None = None  # why it cannot be read; there are no offsets then
+
+
+class TopicUnreadableError(Exception):
+    """The broker knows the topic, and does not let it be read."""
 
 
 class TopicAdmin:
@@ -45,12 +50,15 @@ class TopicAdmin:
         wanted = sorted(set(names))
         if not wanted:
             return {}
-        found = {}
+        found, errors = {}, {}
         for topic in self._client.describe_topics(wanted):
-            if topic["error_code"] == 0:
+            if topic["error_code"] == UNKNOWN_TOPIC:
+                continue
+            error = _trouble(topic)
+            if error is None:
                 found[topic["name"]] = topic
-            elif topic["error_code"] != UNKNOWN_TOPIC:
-                raise RuntimeError(f"the broker describes topic {topic['name']} with error code {topic['error_code']}")
+            else:  # one topic's trouble is not another's
+                errors[topic["name"]] = TopicState(topic["name"], str(topic["topic_id"]), {}, {}, error)
         places = [
             TopicPartition(name, partition["partition_index"])
             for name, topic in found.items()
@@ -66,7 +74,7 @@ class TopicAdmin:
                 {place.partition: end[place] for place in places if place.topic == name},
             )
             if name in found
-            else None
+            else errors.get(name)
             for name in wanted
         }
 
@@ -95,6 +103,16 @@ class TopicAdmin:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+
+def _trouble(topic: Mapping[str, Any]) -> str | None:
+    """Why a topic cannot be read, of its description."""
+    if topic["error_code"]:
+        return str(for_code(topic["error_code"]).__name__)
+    for partition in topic["partitions"]:
+        if partition["error_code"] or partition["leader_id"] < 0:
+            return f"partition {partition['partition_index']} has no leader"
+    return None
 
 
 def describe_topics(

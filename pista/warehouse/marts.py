@@ -13,6 +13,8 @@ from psycopg import Connection, IsolationLevel
 from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset, Severity
+from pista.warehouse.completeness import stamp_marts
+from pista.warehouse.merging import Slices, queue_slices, returned_slices
 from pista.warehouse.names import curated, quote, quote_all
 from pista.warehouse.publishing import ALL_SLICES
 from pista.warehouse.quality import RuleResult, evaluate
@@ -62,15 +64,16 @@ def build_mart(connection: Connection[TupleRow], dataset: Dataset, *, full_refre
     """
     began = time.monotonic()
     try:
-        with _alone(connection, dataset.name), _snapshot(connection):
+        with _alone(connection, dataset.name, full_refresh=full_refresh), _snapshot(connection):
             slices = _take_slices(connection, dataset.name)
-            full = full_refresh or ALL_SLICES in slices
-            if not slices and not full:
+            full = ALL_SLICES in slices
+            if not slices:
                 _stamp(connection, dataset)
                 return MartReport(dataset.name, None, 0, seconds=time.monotonic() - began)
+            readers = _readers(connection, dataset.name)
             count = _compute(connection, dataset, None if full else sorted(slices))
-            deleted = _delete_vanished(connection, dataset, None if full else sorted(slices))
-            inserted, updated, rebuilt = _apply(connection, dataset)
+            deleted = _delete_vanished(connection, dataset, None if full else sorted(slices), readers)
+            inserted, updated, rebuilt = _apply(connection, dataset, readers)
             rules = evaluate(connection, dataset)
             version = _publish(connection, dataset, inserted, updated, deleted)
             report = MartReport(
@@ -106,11 +109,16 @@ def build_mart(connection: Connection[TupleRow], dataset: Dataset, *, full_refre
 
 
 @contextmanager
-def _alone(connection: Connection[TupleRow], mart: str) -> Iterator[None]:
+def _alone(connection: Connection[TupleRow], mart: str, *, full_refresh: bool) -> Iterator[None]:
     """One build of a mart at a time. The lock is taken before the snapshot, which a lock within it would not be."""
     key = f"mart:{mart}"
     connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (key,))
     try:
+        if full_refresh:
+            # committed at once: a refresh that is killed is taken up again, and nobody stamps the mart meanwhile
+            connection.execute(
+                "INSERT INTO ingest.changed_slices (mart, slice, input) VALUES (%s, %s, %s)", (mart, ALL_SLICES, mart)
+            )
         yield
     finally:
         if not connection.closed:
@@ -146,9 +154,11 @@ def _compute(connection: Connection[TupleRow], dataset: Dataset, slices: list[st
     names = quote_all(column.name for column in dataset.columns)
     connection.execute(f"CREATE TEMPORARY TABLE built ({columns}) ON COMMIT DROP".encode())
     restriction = "" if slices is None else f"WHERE {_of_slices(dataset)}"
+    # on lines of its own, for it may end in a comment; a per cent sign in it is no parameter
+    transform = "(\n" + dataset.transform.replace("%", "%%") + "\n) AS transform"
     cursor = connection.execute(
-        f"INSERT INTO {BUILT} ({names}) SELECT {names} FROM ({dataset.transform}) AS transform {restriction}".encode(),
-        None if slices is None else {"slices": slices},
+        f"INSERT INTO {BUILT} ({names}) SELECT {names} FROM {transform} {restriction}".encode(),
+        {"slices": slices or []},
     )
     return cursor.rowcount
 
@@ -159,7 +169,23 @@ def _of_slices(dataset: Dataset, relation: str = "") -> str:
     return f"{relation}{quote(column.name)} = ANY(%(slices)s::text[]::{column.sql_type}[])"
 
 
-def _delete_vanished(connection: Connection[TupleRow], dataset: Dataset, slices: list[str] | None) -> int:
+def _readers(connection: Connection[TupleRow], mart: str) -> list[tuple[str, str]]:
+    """Marts on this mart, and the column of this one that names their slice."""
+    return [
+        (reader, column)
+        for reader, column in connection.execute(
+            """
+            SELECT mart, slice_column FROM catalog.mart_inputs
+            WHERE input = %s AND slice_column IS NOT NULL ORDER BY mart
+            """,
+            (mart,),
+        )
+    ]
+
+
+def _delete_vanished(
+    connection: Connection[TupleRow], dataset: Dataset, slices: list[str] | None, readers: Slices
+) -> int:
     key = quote_all(dataset.key, "c.")
     restriction = "" if slices is None else f"AND {_of_slices(dataset, 'c.')}"
     row = connection.execute(
@@ -167,13 +193,13 @@ def _delete_vanished(connection: Connection[TupleRow], dataset: Dataset, slices:
         WITH removed AS (
             DELETE FROM {curated(dataset.name)} c
             WHERE NOT EXISTS (SELECT FROM {BUILT} b WHERE ({quote_all(dataset.key, "b.")}) = ({key})) {restriction}
-            RETURNING jsonb_build_array({key})::text AS key
+            RETURNING jsonb_build_array({key})::text AS key, true AS changed, {returned_slices(readers, new=False)}
         ), remembered AS (
             INSERT INTO catalog.deleted AS d (dataset, key, epoch, order_time, partition, "offset", version)
             SELECT v.dataset, key, 0, now(), 0, 0, v.version + 1
             FROM removed, catalog.versions v WHERE v.dataset = %(mart)s
             ON CONFLICT (dataset, key) DO UPDATE SET version = excluded.version, deleted_at = now()
-        )
+        ) {queue_slices(dataset, readers, ["removed"])}
         SELECT count(*) FROM removed
         """.encode(),
         {"mart": dataset.name, "slices": slices or []},
@@ -182,7 +208,7 @@ def _delete_vanished(connection: Connection[TupleRow], dataset: Dataset, slices:
     return int(row[0])
 
 
-def _apply(connection: Connection[TupleRow], dataset: Dataset) -> tuple[int, int, int]:
+def _apply(connection: Connection[TupleRow], dataset: Dataset, readers: Slices) -> tuple[int, int, int]:
     """The rows that differ into the mart: inserted, updated, and the number of slices computed."""
     names = [column.name for column in dataset.columns]
     content = [name for name in names if name not in dataset.key]
@@ -195,10 +221,11 @@ def _apply(connection: Connection[TupleRow], dataset: Dataset) -> tuple[int, int
             FROM {BUILT} b, catalog.versions v WHERE v.dataset = %(mart)s
             ON CONFLICT ({quote_all(dataset.key)}) DO UPDATE SET {assignments}
             WHERE ROW({quote_all(content, "c.")}) IS DISTINCT FROM ROW({quote_all(content, "excluded.")})
-            RETURNING old._version IS NULL AS inserted, jsonb_build_array({quote_all(dataset.key, "c.")})::text AS key
+            RETURNING old._version IS NULL AS inserted, jsonb_build_array({quote_all(dataset.key, "c.")})::text AS key,
+                true AS changed, {returned_slices(readers)}
         ), revived AS (
             DELETE FROM catalog.deleted d USING applied a WHERE d.dataset = %(mart)s AND d.key = a.key AND a.inserted
-        )
+        ) {queue_slices(dataset, readers, ["applied"])}
         SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted),
             (SELECT count(DISTINCT {quote(str(dataset.slice_column))}) FROM {BUILT})
         FROM applied
@@ -212,7 +239,7 @@ def _apply(connection: Connection[TupleRow], dataset: Dataset) -> tuple[int, int
 def _publish(
     connection: Connection[TupleRow], dataset: Dataset, inserted: int, updated: int, deleted: int
 ) -> int | None:
-    """A new version if anything changed, and the slices of marts that read this one."""
+    """A new version if anything changed."""
     if not inserted + updated + deleted:
         return None
     row = connection.execute(
@@ -227,28 +254,9 @@ def _publish(
         "SELECT pg_notify('pista_versions', json_build_object('dataset', %s::text, 'version', %s::bigint)::text)",
         (dataset.name, row[0]),
     )
-    # a mart on this mart rebuilds what this build computed
-    for mart, column in connection.execute(
-        "SELECT mart, slice_column FROM catalog.mart_inputs WHERE input = %s AND slice_column IS NOT NULL",
-        (dataset.name,),
-    ).fetchall():
-        connection.execute(
-            f"""
-            INSERT INTO ingest.changed_slices (mart, slice, input)
-            SELECT DISTINCT %s, {quote(column)}::text, %s FROM {BUILT}
-            """.encode(),
-            (mart, dataset.name),
-        )
     return int(row[0])
 
 
 def _stamp(connection: Connection[TupleRow], dataset: Dataset) -> None:
-    """The mart holds all that its inputs held: as of when they did."""
-    connection.execute(
-        """
-        UPDATE catalog.versions SET blocked_by = NULL,
-            as_of = (SELECT min(as_of) FROM catalog.versions WHERE dataset = ANY(%s))
-        WHERE dataset = %s
-        """,
-        ([source.dataset for source in dataset.inputs], dataset.name),
-    )
+    connection.execute("UPDATE catalog.versions SET blocked_by = NULL WHERE dataset = %s", (dataset.name,))
+    stamp_marts(connection, dataset.name)

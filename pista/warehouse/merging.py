@@ -81,8 +81,8 @@ def _append(dataset: Dataset, slices: Slices) -> str:
             INSERT INTO {curated(dataset.name)} ({quote_all(names)}, _version, _updated_at)
             SELECT {quote_all(names)}, %(version)s, now() FROM {stage_name(dataset)}
             ON CONFLICT ({quote_all(POSITION_KEY)}) DO NOTHING
-            RETURNING true AS inserted, true AS changed, {_returned_slices(slices)}
-        ) {_queue(dataset, slices, ["merged"])}
+            RETURNING true AS inserted, true AS changed, {returned_slices(slices)}
+        ) {queue_slices(dataset, slices, ["merged"])}
         SELECT count(*), 0, 0 FROM merged
     """
 
@@ -94,7 +94,7 @@ def _upsert(dataset: Dataset, slices: Slices) -> str:
     return f"""
         WITH merged AS (
             {_insert_or_update(dataset, f"SELECT * FROM ({_newest(dataset, 'true')}) newest", slices)}
-        ) {_queue(dataset, slices, ["merged"])}
+        ) {queue_slices(dataset, slices, ["merged"])}
         SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE changed AND NOT inserted), 0 FROM merged
     """
 
@@ -141,7 +141,7 @@ def _merge_with_tombstones(dataset: Dataset, slices: Slices) -> str:
         removed AS (
             DELETE FROM {curated(dataset.name)} c USING decided
             WHERE ({quote_all(dataset.key, "c.")}) = ({quote_all(dataset.key, "decided.")}) AND live AND dead
-            RETURNING true AS changed, {_returned_slices(slices, new=False)}
+            RETURNING true AS changed, {returned_slices(slices, new=False)}
         ),
         merged AS (
             {
@@ -162,7 +162,7 @@ def _merge_with_tombstones(dataset: Dataset, slices: Slices) -> str:
                     WHEN EXISTS (SELECT FROM decided x WHERE x.key_text = excluded.key AND NOT x.dead) THEN NULL
                     ELSE d.version END,
                 deleted_at = CASE WHEN excluded.version IS NULL THEN d.deleted_at ELSE now() END
-        ) {_queue(dataset, slices, ["merged", "removed"])}
+        ) {queue_slices(dataset, slices, ["merged", "removed"])}
         SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE changed AND NOT inserted),
             (SELECT count(*) FROM removed) FROM merged
     """
@@ -199,7 +199,7 @@ def _insert_or_update(dataset: Dataset, source: str, slices: Slices) -> str:
         SELECT {quote_all(names)}, %(version)s, now() FROM ({source}) s
         ON CONFLICT ({quote_all(dataset.key)}) DO UPDATE SET {", ".join(assignments)}
         WHERE ({_position("excluded", ordering)}) > ({_position("c", ordering)})
-        RETURNING old._version IS NULL AS inserted, new._version = %(version)s AS changed, {_returned_slices(slices)}
+        RETURNING old._version IS NULL AS inserted, new._version = %(version)s AS changed, {returned_slices(slices)}
     """
 
 
@@ -212,7 +212,7 @@ def _position(relation: str, ordering: str | None = None) -> str:
     return ", ".join(f"{relation}.{part}" for part in [*parts, *POSITION])
 
 
-def _returned_slices(slices: Slices, *, new: bool = True) -> str:
+def returned_slices(slices: Slices, *, new: bool = True) -> str:
     """Old and new slice names of a changed row as one array a mart, for the queue."""
     arrays = []
     for number, (_, column) in enumerate(slices):
@@ -221,7 +221,7 @@ def _returned_slices(slices: Slices, *, new: bool = True) -> str:
     return ", ".join(arrays) or "NULL AS slices"
 
 
-def _queue(dataset: Dataset, slices: Slices, relations: Iterable[str]) -> str:
+def queue_slices(dataset: Dataset, slices: Slices, relations: Iterable[str]) -> str:
     """Queue each slice that a changed row left or entered."""
     selects = [
         f"SELECT DISTINCT {literal(mart)}, slice, {literal(dataset.name)} "

@@ -105,6 +105,7 @@ def _apply_contract(connection: Connection[TupleRow], dataset: Dataset) -> list[
     for attempt in range(1, DDL_ATTEMPTS + 1):
         try:
             with connection.transaction():
+                _lock_versions(connection, dataset)
                 refuse_breaking(connection, dataset)
                 done = ensure_tables(connection, dataset)
                 for source in dataset.inputs:
@@ -118,3 +119,9 @@ def _apply_contract(connection: Connection[TupleRow], dataset: Dataset) -> list[
             log.warning("tables of %s are in use; trying again (%d of %d)", dataset.name, attempt, DDL_ATTEMPTS)
             time.sleep(0.2 * attempt)
     raise AssertionError("unreachable")
+
+
+def _lock_versions(connection: Connection[TupleRow], dataset: Dataset) -> None:
+    """Keep drains from committing rows under the contract of before, or past a mart that is being added."""
+    names = [dataset.name, *(source.dataset for source in dataset.inputs)]
+    connection.execute("SELECT FROM catalog.versions WHERE dataset = ANY(%s) ORDER BY dataset FOR UPDATE", (names,))

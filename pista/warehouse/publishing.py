@@ -59,7 +59,9 @@ def refuse_breaking(connection: Connection[TupleRow], dataset: Dataset) -> None:
 
 def publish_contract(connection: Connection[TupleRow], dataset: Dataset) -> None:
     """Write a dataset, its served columns and its inputs into the catalog, inside the caller's transaction."""
-    row = connection.execute("SELECT contract_hash FROM catalog.datasets WHERE name = %s", (dataset.name,)).fetchone()
+    row = connection.execute(
+        "SELECT contract_hash FROM catalog.datasets WHERE name = %s AND served", (dataset.name,)
+    ).fetchone()
     connection.execute(
         UPSERT_DATASET,
         {
@@ -114,10 +116,17 @@ def publish_contract(connection: Connection[TupleRow], dataset: Dataset) -> None
 
 def retire_missing(connection: Connection[TupleRow], datasets: Mapping[str, Dataset]) -> list[str]:
     """Stop serving datasets whose contract is gone; their tables stay. Sentences of what changed."""
-    rows = connection.execute(
-        "UPDATE catalog.datasets SET served = false WHERE served AND name <> ALL(%s) RETURNING name", (list(datasets),)
-    )
-    return [f"dataset {name} has no contract any more: its table stays, the API no longer shows it" for (name,) in rows]
+    names = [
+        name
+        for (name,) in connection.execute(
+            "UPDATE catalog.datasets SET served = false WHERE served AND name <> ALL(%s) RETURNING name",
+            (list(datasets),),
+        ).fetchall()
+    ]
+    # nobody builds a retired mart: its queue would grow for ever
+    connection.execute("DELETE FROM catalog.mart_inputs WHERE mart = ANY(%s)", (names,))
+    connection.execute("DELETE FROM ingest.changed_slices WHERE mart = ANY(%s)", (names,))
+    return [f"dataset {name} has no contract any more: its table stays, the API no longer shows it" for name in names]
 
 
 def _column_row(dataset: Dataset, position: int, column: Column) -> tuple[object, ...]:

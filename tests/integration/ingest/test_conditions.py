@@ -1,5 +1,6 @@
 """What must never pass in silence stops its dataset by name; what is harmless does not."""
 
+import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +11,17 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from pista.contracts.dataset import Dataset, Kind, MartInput
 from pista.ingest import again
-from pista.ingest.conditions import LogTruncated, OffsetsExpired, PartitionRemoved, TopicMissing, TopicRecreated
-from pista.ingest.drain import DrainReport
+from pista.ingest.conditions import (
+    ContractNotApplied,
+    LogTruncated,
+    OffsetsExpired,
+    PartitionRemoved,
+    QuarantineFlood,
+    TopicMissing,
+    TopicRecreated,
+)
+from pista.ingest.drain import DrainReport, drain
+from pista.ingest.heartbeat import Heartbeat
 from pista.ingest.lag import measure_lag
 from pista.ingest.ledger import LostRaceError
 from pista.warehouse.connection import connect
@@ -153,14 +163,59 @@ def test_what_was_never_drained_cannot_be_replayed(lab: Lab) -> None:
         list(again.replay(connection, lab.dataset, lab.settings, {0: (0, 5)}, run_id="replay"))
 
 
-def test_a_drain_of_an_outdated_contract_ends_and_says_so(lab: Lab) -> None:
+def test_a_contract_that_was_changed_and_not_applied_is_a_condition(lab: Lab) -> None:
     lab.produce([event("a")])
-    old = lab.dataset
-    lab.dataset = replace(old, contract_hash="two")
-    lab.migrate()
-    lab.dataset = old
-    assert lab.drain().outcome == "contract_changed"
+    lab.dataset = replace(lab.dataset, contract_hash="edited")
+    with pytest.raises(ContractNotApplied, match="Run `pista apply`"):
+        lab.drain()
     assert lab.value("SELECT count(*) FROM curated.legs") == 0
+
+
+def test_a_contract_that_changes_meanwhile_ends_the_drain_without_a_row_under_the_old_one(lab: Lab) -> None:
+    lab.produce([event(str(i)) for i in range(1_000)])
+    old = lab.dataset
+
+    def migrate_once(_report: object) -> None:
+        lab.dataset = replace(old, contract_hash="two")
+        lab.migrate()
+
+    settings = lab.settings.model_copy(update={"drain_idle_seconds": 0.1, "batch_max_records": 100})
+    report = drain(old, settings, run_id="r", should_stop=lambda: False, on_batch=migrate_once)
+    assert report.outcome == "contract_changed"
+    assert 0 < lab.value("SELECT count(*) FROM curated.legs") < 1_000
+    lab.drain()
+    assert lab.value("SELECT count(*) FROM curated.legs") == 1_000
+    lab.reconcile()
+
+
+def test_a_drain_that_was_taken_for_dead_comes_back_by_its_next_beat(
+    lab: Lab, eventually: Callable[..., object]
+) -> None:
+    dsn = lab.settings.ingest_dsn.get_secret_value()  # type: ignore[union-attr]
+    with Heartbeat(dsn, "legs", "asleep"):
+        with psycopg.connect(lab.admin_dsn) as connection:
+            connection.execute("UPDATE ingest.drains SET ended_at = now(), outcome = 'dead'")
+        eventually(lambda: lab.query("SELECT 1 FROM ingest.drains WHERE ended_at IS NULL"), 10)
+
+
+def test_a_batch_that_postgresql_refuses_as_a_whole_is_a_flood_and_nothing_is_lost(lab: Lab) -> None:
+    lab.produce([event(secrets.token_urlsafe(9_000)) for _ in range(510)], partition=0)
+    with pytest.raises(QuarantineFlood, match="more than 500 rows of one batch"):
+        lab.drain()
+    assert lab.value("SELECT count(*) FROM ingest.quarantine") == 0
+    assert measure_lag([lab.dataset], lab.settings)["legs"].records == 510
+
+
+def test_a_replay_under_a_stricter_contract_does_not_count_a_record_twice(lab: Lab) -> None:
+    lab.produce([event("a", pax=1)], partition=0)
+    lab.drain()
+    pax = replace(lab.dataset.columns[2], minimum=5)
+    columns = (*lab.dataset.columns[:2], pax, *lab.dataset.columns[3:])
+    lab.dataset = replace(lab.dataset, columns=columns, contract_hash="strict")
+    lab.migrate()
+    with connect(lab.settings.ingest_dsn.get_secret_value(), "test") as connection:  # type: ignore[union-attr]
+        list(again.replay(connection, lab.dataset, lab.settings, {0: (0, 1)}, run_id="replay"))
+    lab.reconcile()
 
 
 def test_lag_counts_what_is_to_come_and_stamps_what_is_complete(lab: Lab) -> None:

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from pista.contracts.dataset import Column, Dataset, Kind, LogicalType, MartInput, QualityRule, Severity
+from pista.warehouse.completeness import stamp_marts
 from pista.warehouse.connection import connect
 from pista.warehouse.marts import build_mart
 from pista.warehouse.migrate import migrate
@@ -157,6 +158,58 @@ def test_what_is_committed_during_a_build_is_left_for_the_next(warehouse: psycop
         assert queue(warehouse) == 1
     build_mart(warehouse, DAILY)
     assert rows(warehouse) == [("2013-01-01", 2, 15)]
+
+
+def test_a_mart_on_a_mart_follows_rows_that_moved_or_vanished(warehouse: psycopg.Connection, database: object) -> None:
+    weekly = replace(
+        DAILY,
+        name="busy",
+        key=("trips",),
+        columns=(DAILY.columns[1], Column("days", "days", LogicalType.INTEGER, "bigint", required=True)),
+        slice_column="trips",
+        inputs=(MartInput("daily", "trips"),),
+        transform="SELECT trips, count(*) AS days FROM daily GROUP BY trips",
+        quality=(),
+    )
+    migrate(database.admin_dsn, {"trips": TRIPS, "daily": DAILY, "busy": weekly})  # type: ignore[attr-defined]
+
+    def build() -> list[tuple[int, int]]:
+        build_mart(warehouse, DAILY)
+        build_mart(warehouse, weekly)
+        return warehouse.execute("SELECT trips, days FROM curated.busy ORDER BY trips").fetchall()  # type: ignore[return-value]
+
+    put(warehouse, 1, "2013-01-01", 10)
+    put(warehouse, 2, "2013-01-02", 10)
+    assert build() == [(1, 2)]
+    put(warehouse, 3, "2013-01-02", 10)
+    assert build() == [(1, 1), (2, 1)]
+    put(warehouse, 1, "2013-01-02", 10)
+    assert build() == [(3, 1)]
+
+
+def test_a_transform_may_hold_a_per_cent_sign_and_end_in_a_comment(warehouse: psycopg.Connection) -> None:
+    mart = replace(DAILY, transform=f"{DAILY.transform} HAVING min(day::text) LIKE '20%' -- all of them")
+    for pax in (10, 20):
+        put(warehouse, 1, "2013-01-01", pax)
+        assert build_mart(warehouse, mart).published
+        assert rows(warehouse) == [("2013-01-01", 1, pax)]
+
+
+def test_a_refresh_that_is_stamped_meanwhile_does_not_fail(warehouse: psycopg.Connection, database: object) -> None:
+    put(warehouse, 1, "2013-01-01", 10)
+    build_mart(warehouse, DAILY)
+    with connect(database.ingest_dsn, "test") as other:  # type: ignore[attr-defined]
+        other.execute("UPDATE catalog.versions SET as_of = now() WHERE dataset = 'trips'")
+
+        class Interleaved(psycopg.Connection):  # the sensor looks right after the build took its snapshot
+            def execute(self, query, *arguments, **options):  # type: ignore[no-untyped-def]
+                result = super().execute(query, *arguments, **options)
+                if b"DELETE FROM ingest.changed_slices" in (query if isinstance(query, bytes) else query.encode()):
+                    stamp_marts(other)
+                return result
+
+        with Interleaved.connect(database.ingest_dsn, autocommit=True) as building:  # type: ignore[attr-defined]
+            assert build_mart(building, DAILY, full_refresh=True).published
 
 
 def test_random_changes_end_as_a_full_refresh_does(warehouse: psycopg.Connection) -> None:

@@ -15,7 +15,7 @@ from pista.contracts.names import IDENTIFIER, TAG, VERSION, dataset_name_problem
 from pista.contracts.problems import either, shown
 from pista.contracts.quality import read_quality
 from pista.contracts.sla import read_sla
-from pista.contracts.sql import select_problem
+from pista.contracts.sql import embeddable, select_problem
 from pista.contracts.standard import check_standard
 
 STATUSES = ("proposed", "draft", "active", "deprecated", "retired")
@@ -63,7 +63,7 @@ def read_contract(file: Path) -> Contract:
                 name=file.stem,
                 columns=tuple(column for column in columns.values() if column),
                 quality=quality,
-                transform=transform,
+                transform=None if transform is None else embeddable(transform),
                 contract_hash=sha256(file.read_bytes() + (transform or "").encode()).hexdigest(),
                 path=file,
                 **header,

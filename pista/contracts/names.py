@@ -12,7 +12,7 @@ COLUMN_MAX_BYTES = 60
 
 SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 QUERY_PARAMETERS = ("select", "order", "limit", "offset", "cursor", "and", "or", "not")
-TAKEN_SUFFIX = re.compile(r".*_(\d{8}|default|pkey)\Z")  # raw partitions and primary keys are named so
+TAKEN_SUFFIX = re.compile(r".*_(\d{8}|default|pkey|position|slice)\Z")  # partitions and indexes are named so
 
 
 def dataset_name_problem(name: str) -> str | None:
@@ -22,7 +22,10 @@ def dataset_name_problem(name: str) -> str | None:
     if len(name) > DATASET_MAX_BYTES:
         return f"a dataset's name has at most {DATASET_MAX_BYTES} characters, this one has {len(name)}"
     if TAKEN_SUFFIX.match(name):
-        return "a dataset's name cannot end in _YYYYMMDD, _default or _pkey: its tables' parts are named so"
+        return (
+            "a dataset's name cannot end in _YYYYMMDD, _default, _pkey, _position or _slice: "
+            "its tables' parts are named so"
+        )
     return None
 
 

@@ -7,7 +7,7 @@ from pista.contracts.dataset import QualityRule, Severity
 from pista.contracts.document import Place
 from pista.contracts.names import IDENTIFIER
 from pista.contracts.problems import did_you_mean, either, shown
-from pista.contracts.sql import select_problem
+from pista.contracts.sql import embeddable, select_problem
 from pista.contracts.standard import OPERATORS
 
 # metric: (where it may stand, its arguments)
@@ -143,7 +143,7 @@ def _query(place: Place, column: str | None) -> str:
 
     if (reason := select_problem(place.value)) is not None:
         place.refuse(reason)
-    return re.sub(r"\$?\{([A-Za-z_]+)\}", replace, place.value)
+    return re.sub(r"\$?\{([A-Za-z_]+)\}", replace, embeddable(place.value))
 
 
 def _derived_name(column: str | None, metric: str | None, operator: str, threshold: object, unit: str) -> str:

@@ -52,7 +52,9 @@ def _query(dataset: Dataset, rule: QualityRule) -> str:
     table = curated(dataset.name)
     if rule.query is not None:
         column = quote(rule.column) if rule.column else ""
-        return rule.query.replace("{table}", table).replace("{column}", column)
+        query = rule.query.replace("{table}", table).replace("{column}", column)
+        # below the top level PostgreSQL refuses a WITH that writes, and a second statement
+        return f"SELECT * FROM (\n{query}\n) AS rule"
     count = METRICS[str(rule.metric)](rule)
     if rule.unit == "percent":
         count = f"100.0 * {count} / nullif(count(*), 0)"

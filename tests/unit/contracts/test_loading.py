@@ -67,7 +67,7 @@ def test_a_mart_is_resolved_and_comes_after_its_inputs(tmp_path: Path) -> None:
     daily = datasets["daily"]
     assert list(datasets).index("daily") > list(datasets).index("legs")
     assert (daily.kind, daily.slice_column, daily.inputs) == (Kind.MART, "day", (MartInput("legs", "day"),))
-    assert (daily.transform, daily.cooldown, daily.topic) == (TRANSFORM, timedelta(seconds=30), None)
+    assert (daily.transform, daily.cooldown, daily.topic) == (TRANSFORM.strip(), timedelta(seconds=30), None)
 
 
 def test_the_hash_covers_the_transform(tmp_path: Path) -> None:
@@ -178,7 +178,13 @@ def test_ids_and_managed_topics_are_unique(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["Legs", "1legs", "legs__x", "x" * 41, "legs_20260101", "legs_default", "legs_pkey"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Legs", "1legs", "legs__x", "x" * 41),
+        *("legs_20260101", "legs_default", "legs_pkey", "legs_position", "legs_day_slice"),
+    ],
+)
 def test_names_that_no_dataset_has(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.yaml").write_text(SOURCE.replace("name: legs", f"name: {name}"), encoding="utf-8")
     (message,) = messages(tmp_path)

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 
 FIRST_DELAY = 10.0  # seconds between the second and the third attempt
 LONGEST_DELAY = 120.0  # seconds
+LONGEST_BLOCKED = 3600.0  # seconds, for a mart whose own rule blocks it: the same data fail again
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
     """Requests for one dataset or mart from the same position."""
 
-    position: int  # ledger position of a dataset; oldest queue row of a mart
+    position: int  # ledger position of a dataset; oldest queue row of a mart, the newest of a blocked one
     count: int
     at: float  # Unix time of the last one
 
@@ -37,13 +38,32 @@ class Asks:
         """As a cursor."""
         return json.dumps({name: asdict(ask) for name, ask in sorted(self._asks.items())})
 
-    def wait(self, name: str, position: int, now: float, since: float) -> float:
-        """Seconds until ``name`` may be asked for again; what moved, or was asked before ``since``, may at once."""
+    def wait(
+        self,
+        name: str,
+        position: int,
+        now: float,
+        since: float,
+        *,
+        longest: float = LONGEST_DELAY,
+        shortest: float = 0.0,
+    ) -> float:
+        """Seconds until ``name`` may be asked for again; what was asked before ``since`` may at once.
+
+        Args:
+            name: of a dataset or mart.
+            position: where it stands; a request from another position does not count.
+            now: Unix time.
+            since: Unix time of the last restart.
+            longest: seconds that the back-off grows to.
+            shortest: seconds between two requests, even if it moved.
+        """
         ask = self._asks.get(name)
-        if ask is None or ask.position != position or ask.at < since or ask.count < 2:
+        if ask is None or ask.at < since:
             return 0.0
-        delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(ask.count - 2, 10))
-        return max(0.0, ask.at + delay - now)
+        stuck = ask.position == position and ask.count >= 2
+        delay = max(shortest, min(longest, FIRST_DELAY * 2.0 ** min(ask.count - 2, 10)) if stuck else 0.0)
+        return max(0.0, ask.at + delay - now) if delay else 0.0
 
     def note(self, name: str, position: int, now: float, since: float) -> None:
         """Remember a request."""

@@ -9,11 +9,13 @@ import logging
 import queue
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dagster_project.coalesce import Coalesced, materialization_metadata
+from dagster_project.errors import sentence
 from dagster_project.resources import Platform
 from pista.contracts.dataset import Dataset
 
@@ -112,7 +114,7 @@ class DrainTogether:
         try:
             rows = self._platform.row_count(coalesced.dataset)
         except OperationalError as error:  # the drains ride out a short absence of the database, so does the report
-            logger.warning("row count of %s: %s", coalesced.dataset, error)
+            logger.warning("row count of %s: %s", coalesced.dataset, sentence(error))
             rows = None
         return coalesced.dataset, materialization_metadata(coalesced, rows)
 
@@ -127,14 +129,18 @@ class DrainTogether:
         try:
             report = self._platform.drain(dataset, self._run_id, self._stop.is_set, self._inbox.put)
         except Exception as error:  # whatever it is, it is this dataset's alone; the run reports it and fails
-            logger.exception("drain of %s failed", dataset.name)
+            # the places and not the messages, which quote rows: Dagster keeps what a run prints
+            places = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("drain failed, %s\n%s", describe(dataset.name, error), places)  # noqa: TRY400
             self._inbox.put(_Ended(dataset.name, None, error))
         else:
             self._inbox.put(_Ended(dataset.name, report, None))
 
 
 def describe(dataset: str, error: Exception) -> str:
-    """A failure as one line: dataset, code if it is a known condition, and the words of the error."""
+    """A failure as one line: dataset, code if it is a known condition, and the words of the error, but no row."""
+    from psycopg import Error
+
     code = getattr(error, "code", None) or type(error).__name__
-    text = str(error)
+    text = sentence(error) if isinstance(error, Error) else str(error)
     return f"{dataset}: {text}" if text.startswith(str(code)) else f"{dataset}: {code}: {text}"

@@ -1,7 +1,7 @@
 """Which runs are really alive. Dagster does not know: after a power cut it shows the old run as STARTED for ever.
 
-Evidence, in this order: a drain of the run beats in ``ingest.drains``; a session builds one of its
-marts; the run waits in Dagster's queue; or it was launched a moment ago. All pure functions.
+Evidence, in this order: a drain of the run beats in ``ingest.drains``; it holds the session of one of
+its marts; the run waits in Dagster's queue; or it was launched a moment ago. All pure functions.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -52,33 +52,36 @@ def mart_asset(mart: Dataset, datasets: Mapping[str, Dataset], settings: Setting
     def build(
         context: dg.AssetExecutionContext, config: MartConfig, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-        blocked = failed_blocking(context.instance, platform, inputs)
-        if blocked:
-            rules = "; ".join(
-                f"{name}: {one.rule.name} ({expectation(one.rule)}, it is {one.value:g})"
-                for name, results in blocked.items()
-                for one in results
+        # open from the first look to the last event: without it the lag sensor takes a long run for dead
+        with platform.mart_session(mart.name) as session:
+            blocked = failed_blocking(context.instance, platform, inputs)
+            if blocked:
+                rules = "; ".join(
+                    f"{name}: {one.rule.name} ({expectation(one.rule)}, it is {one.value:g})"
+                    for name, results in blocked.items()
+                    for one in results
+                )
+                raise dg.Failure(
+                    f"Not built, for its inputs break their contract: {rules}. "
+                    "The last good version goes on being served.",
+                    allow_retries=False,
+                )
+            report = platform.build_mart(mart, session, config.full_refresh)
+            # a build with nothing to do measures nothing, and Dagster wants a result for every check it planned
+            checks = [check_result(mart.name, result) for result in report.rules or platform.evaluate(mart)]
+            if not report.published:
+                yield from checks
+                broken = [one.rule for one in report.rules if not one.passed and one.rule.severity is Severity.ERROR]
+                raise dg.Failure(
+                    f"Not published: {', '.join(rule.name for rule in broken)}. The last good version goes on being "
+                    "served; the changed slices wait for the next build.",
+                    allow_retries=False,
+                )
+            yield dg.MaterializeResult(
+                asset_key=asset_key(mart.name),
+                metadata=_metadata(report, platform.row_count(mart.name)),
+                check_results=checks,
             )
-            raise dg.Failure(
-                f"Not built, for its inputs break their contract: {rules}. The last good version goes on being served.",
-                allow_retries=False,
-            )
-        report = platform.build_mart(mart, config.full_refresh)
-        # a build with nothing to do measures nothing, and Dagster wants a result for every check it planned
-        checks = [check_result(mart.name, result) for result in report.rules or platform.evaluate(mart)]
-        if not report.published:
-            yield from checks
-            broken = [one.rule for one in report.rules if not one.passed and one.rule.severity is Severity.ERROR]
-            raise dg.Failure(
-                f"Not published: {', '.join(rule.name for rule in broken)}. The last good version goes on being "
-                "served; the changed slices wait for the next build.",
-                allow_retries=False,
-            )
-        yield dg.MaterializeResult(
-            asset_key=asset_key(mart.name),
-            metadata=_metadata(report, platform.row_count(mart.name)),
-            check_results=checks,
-        )
 
     return build
 

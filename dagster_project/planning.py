@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from dagster_project.backoff import Asks
+from dagster_project.backoff import LONGEST_BLOCKED, LONGEST_DELAY, Asks
 from dagster_project.liveness import Moment
 from dagster_project.state import Waiting
 from pista.contracts.dataset import Dataset
@@ -88,15 +88,25 @@ def plan_marts(
         if mart.name in covered:
             plan.sentences.append(f"{mart.name} is being built by {covered[mart.name]}.")
             continue
-        seconds = asks.wait(mart.name, queue.oldest, moment.now, moment.restarted)
-        if seconds:
+        # what blocked a build does so again until there are new data or a new contract, and both are a new row
+        if queue.blocked_by is None:
+            at, shortest, longest = queue.oldest, 0.0, LONGEST_DELAY
+        else:
+            at, shortest, longest = queue.newest, mart.cooldown.total_seconds(), LONGEST_BLOCKED
+        seconds = asks.wait(mart.name, at, moment.now, moment.restarted, longest=longest, shortest=shortest)
+        if seconds and queue.blocked_by is not None:
+            plan.sentences.append(
+                f"{mart.name} is blocked by its rule {queue.blocked_by}; "
+                f"the next build is requested in {seconds:.0f} s, or once its inputs change."
+            )
+        elif seconds:
             plan.sentences.append(
                 f"{mart.name} has changes that wait for {queue.age:.0f} s, but {asks.count(mart.name)} runs did not "
                 f"build it; the next is requested in {seconds:.0f} s."
             )
         else:
             plan.request.append(mart.name)
-            asks.note(mart.name, queue.oldest, moment.now, moment.restarted)
+            asks.note(mart.name, at, moment.now, moment.restarted)
     return plan
 
 

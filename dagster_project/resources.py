@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from dagster_project.errors import without_row_values
 from pista.contracts.dataset import Dataset
 from pista.settings import Settings
 
@@ -71,15 +73,28 @@ class Platform:
             row = connection.execute("SELECT row_count FROM catalog.versions WHERE dataset = %s", (dataset,)).fetchone()
         return None if row is None else int(row[0])
 
-    def build_mart(self, mart: Dataset, full_refresh: bool) -> MartReport:
-        """Recompute what changed; the session's name says which mart is being built."""
+    def mart_session(self, mart: str) -> AbstractContextManager[Connection[TupleRow]]:
+        """The session whose name says that a run works on this mart: its only sign of life, so open it first."""
+        return self.connect(mart_session(mart))
+
+    @without_row_values()
+    def build_mart(self, mart: Dataset, session: Connection[TupleRow], full_refresh: bool) -> MartReport:
+        """Recompute what changed.
+
+        Raises:
+            DatabaseError: the transform or its result does not fit the contract.
+        """
         from pista.warehouse.marts import build_mart
 
-        with self.connect(mart_session(mart.name)) as connection:
-            return build_mart(connection, mart, full_refresh=full_refresh)
+        return build_mart(session, mart, full_refresh=full_refresh)
 
+    @without_row_values()
     def evaluate(self, dataset: Dataset) -> list[RuleResult]:
-        """The quality rules of the contract against the served table."""
+        """The quality rules of the contract against the served table.
+
+        Raises:
+            DatabaseError: a rule cannot be evaluated.
+        """
         from pista.warehouse.quality import evaluate
 
         with self.connect(f"pista checks {dataset.name}") as connection:
@@ -87,5 +102,5 @@ class Platform:
 
 
 def mart_session(mart: str) -> str:
-    """The application name of a session that builds a mart, as pg_stat_activity shows it (63 bytes at most)."""
+    """The application name of a mart's session, as pg_stat_activity shows it (63 bytes at most)."""
     return f"pista mart {mart}".encode()[:63].decode(errors="ignore")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from dagster_project.backoff import Asks
+from dagster_project.errors import DatabaseError, sentence
 from dagster_project.jobs import BUILD_MARTS, Jobs, drain_job
 from dagster_project.liveness import Moment, Run, covered, judge_all
 from dagster_project.metadata import asset_key
@@ -48,7 +49,7 @@ def lag_sensor(
     )
     def lag(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
         from kafka.errors import KafkaError
-        from psycopg import OperationalError
+        from psycopg import Error, OperationalError
 
         now = time.time()
         asks = Asks.parse(context.cursor)
@@ -69,22 +70,26 @@ def lag_sensor(
             plan = plan_marts(marts, seen.waiting, at_work, asks, moment)
             sentences += plan.sentences
             requests += [_request_mart(mart) for mart in plan.request]
-            lags = platform.measure_lag(sources)
-            for group, datasets in groups.items():
-                plan = plan_drains(datasets, lags, at_work, asks, moment)
-                sentences += plan.sentences
-                if plan.request:
-                    requests.append(_request_drain(group, plan.request, lags))
-            asks.keep_only({name for name, one in lags.items() if one.records} | {one.mart for one in seen.waiting})
-        except KafkaError as error:
-            sentences.append(
-                f"Kafka at {settings.kafka_bootstrap} does not answer ({type(error).__name__}: {error}); "
-                f"looking again in {INTERVAL} s."
-            )
-            logger.warning("%s", sentences[-1])
+            try:
+                lags = platform.measure_lag(sources)
+            except (KafkaError, RuntimeError) as error:  # the client raises both; the marts are asked for all the same
+                sentences.append(
+                    f"Kafka at {settings.kafka_bootstrap} does not answer ({type(error).__name__}: {error}); "
+                    f"looking again in {INTERVAL} s."
+                )
+                logger.warning("%s", sentences[-1])
+            else:
+                for group, datasets in groups.items():
+                    plan = plan_drains(datasets, lags, at_work, asks, moment)
+                    sentences += plan.sentences
+                    if plan.request:
+                        requests.append(_request_drain(group, plan.request, lags))
+                asks.keep_only({name for name, one in lags.items() if one.records} | {one.mart for one in seen.waiting})
         except OperationalError as error:
-            sentences.append(f"PostgreSQL does not answer ({str(error).strip()}); looking again in {INTERVAL} s.")
+            sentences.append(f"PostgreSQL does not answer ({sentence(error)}); looking again in {INTERVAL} s.")
             logger.warning("%s", sentences[-1])
+        except Error as error:
+            raise DatabaseError(sentence(error)) from None
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else dg.SkipReason(" ".join(sentences)),

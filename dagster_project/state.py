@@ -22,7 +22,9 @@ class Waiting:
 
     mart: str
     oldest: int  # id of the oldest row: it changes when a build takes it
-    age: float  # seconds that it waits
+    newest: int  # id of the newest row: it changes with new data and with a new contract
+    age: float  # seconds that the oldest waits
+    blocked_by: str | None  # the mart's own rule that its last build broke
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ def observe(connection: Connection[TupleRow], run_ids: Collection[str], marts: I
     sessions = connection.execute("SELECT DISTINCT application_name FROM pg_stat_activity").fetchall()
     waiting = connection.execute(
         """
-        SELECT q.mart, min(q.id), extract(epoch FROM now() - min(q.changed_at))::float8
+        SELECT q.mart, min(q.id), max(q.id), extract(epoch FROM now() - min(q.changed_at))::float8,
+            (SELECT v.blocked_by FROM catalog.versions v WHERE v.dataset = q.mart)
         FROM ingest.changed_slices q
         WHERE NOT EXISTS ( -- nothing to build from yet
             SELECT FROM catalog.mart_inputs i JOIN catalog.versions v ON v.dataset = i.input

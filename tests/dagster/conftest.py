@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,10 @@ class ScriptedPlatform(Platform):
     def row_count(self, dataset: str) -> int | None:
         return self.script.rows.get(dataset)
 
-    def build_mart(self, mart: Dataset, full_refresh: bool) -> Any:
+    def mart_session(self, mart: str) -> AbstractContextManager[Any]:
+        return nullcontext() if self.settings.ingest_dsn is None else super().mart_session(mart)
+
+    def build_mart(self, mart: Dataset, session: Any, full_refresh: bool) -> Any:
         assert self.script.mart is not None
         return self.script.mart(mart, full_refresh)
 
@@ -158,6 +162,16 @@ class ScriptedPlatform(Platform):
         self.script.evaluated.append((dataset.name, tuple(one.name for one in dataset.quality)))
         names = {one.name for one in dataset.quality}
         return [one for one in self.script.rules[dataset.name] if one.rule.name in names]
+
+
+def refused(connection: Any, value: str = "SECRET") -> Exception:
+    """A real error of a row that does not fit; its DETAIL shows the row."""
+    import psycopg
+
+    connection.execute("CREATE TEMPORARY TABLE IF NOT EXISTS strict (pilot text, carrier text NOT NULL)")
+    with pytest.raises(psycopg.Error, match=value) as caught:
+        connection.execute("INSERT INTO strict VALUES (%s, NULL)", (value,))
+    return caught.value
 
 
 @pytest.fixture

@@ -21,6 +21,16 @@ def test_delay_doubles_up_to_a_limit(times: int, seconds: float) -> None:
     assert ask(times).wait("flights", 7, 1000.0, BOOT) == seconds
 
 
+def test_delay_grows_further_where_it_may() -> None:
+    assert ask(99).wait("flights", 7, 1000.0, BOOT, longest=3600.0) == 3600
+    assert ask(8).wait("flights", 7, 1000.0, BOOT, longest=3600.0) == 640
+
+
+def test_shortest_pause_holds_even_for_what_moved() -> None:
+    assert ask(9).wait("flights", 8, 1004.0, BOOT, shortest=15.0) == 11
+    assert ask(1).wait("flights", 8, 1015.0, BOOT, shortest=15.0) == 0
+
+
 def test_delay_runs_down() -> None:
     assert ask(3).wait("flights", 7, 1015.0, BOOT) == 5
     assert ask(3).wait("flights", 7, 1021.0, BOOT) == 0

@@ -1,6 +1,7 @@
 """The lag sensor as a state machine, on a real ephemeral instance and a real ledger database."""
 
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,13 +14,14 @@ from kafka.errors import KafkaConnectionError
 
 from dagster_project import sensors
 from dagster_project.build import build_defs
+from dagster_project.errors import DatabaseError
 from dagster_project.metadata import asset_key
 from dagster_project.resources import Platform, mart_session
 from dagster_project.state import observe
 from pista.ingest.conditions import OffsetsExpired
 from pista.settings import Settings
 
-from .conftest import DAILY, DATASETS, Script, ScriptedPlatform
+from .conftest import DAILY, DATASETS, Script, ScriptedPlatform, refused
 
 ALL = ["flights", "weather", "airlines"]
 STARTED = dg.DagsterRunStatus.STARTED
@@ -269,12 +271,6 @@ def test_broker_that_is_really_away_is_a_sentence(world: World) -> None:
     assert "Kafka at 127.0.0.1:9 does not answer" in str(result.skip_reason)
 
 
-def test_broker_down_does_not_keep_marts_waiting(world: World) -> None:
-    world.script.lag_error = KafkaConnectionError()
-    world.queue(ago=100)
-    assert world.requested() == [[DAILY.name]]
-
-
 def test_database_down_is_a_sentence(world: World) -> None:
     nowhere = world.platform.settings.model_copy(
         update={"ingest_dsn": Settings(ingest_dsn="port=9 host=127.0.0.1").ingest_dsn}
@@ -324,6 +320,42 @@ def test_mart_that_cannot_be_built_is_asked_for_ever_more_rarely(world: World) -
     world.queue(ago=100)
     assert [bool(world.requested()) for _ in range(4)] == [True, True, False, False]
     assert "2 runs did not build it" in world.skip()
+
+
+def test_blocked_mart_is_asked_for_once_an_hour_or_when_its_queue_grows(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensors, "observe", lambda *args: replace(observe(*args), uptime=1e6))
+    world.queue(ago=100)
+    world.admin.execute("UPDATE catalog.versions SET blocked_by = 'some_rule' WHERE dataset = %s", (DAILY.name,))
+    now = time.time()
+
+    def asked(at: int) -> bool:
+        monkeypatch.setattr(sensors, "time", Clock(now + at))
+        return bool(world.requested())
+
+    assert [second for second in range(0, 12_000, 60) if asked(second)][-3:] == [2880, 5460, 9060]
+    world.queue(ago=0)  # the oldest row is the same
+    assert asked(12_000), "new data may have mended it"
+    world.queue(ago=0)
+    assert not asked(12_005), "however fast data come, the cooldown is kept"
+    assert "is blocked by its rule some_rule; the next build is requested in 10 s" in world.skip()
+    assert asked(12_015)
+
+
+@pytest.mark.parametrize("error", [KafkaConnectionError(), RuntimeError("no broker describes nyc.weather")])
+def test_kafka_error_is_a_sentence_and_marts_are_asked_for(world: World, error: Exception) -> None:
+    world.script.lag_error = error
+    assert f"does not answer ({type(error).__name__}" in world.skip()
+    world.queue(ago=100)
+    assert world.requested() == [[DAILY.name]]
+
+
+def test_database_that_refuses_a_query_shows_no_detail(world: World) -> None:
+    world.script.lag_error = refused(world.admin)
+    with pytest.raises(DatabaseError) as caught:
+        world.tick()
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_other_runs_are_none_of_its_business(world: World) -> None:

@@ -113,7 +113,7 @@ def _apply_contract(connection: Connection[TupleRow], dataset: Dataset) -> list[
                         ensure_slice_index(connection, source.dataset, source.slice_column)
                 publish_contract(connection, dataset)
             return done
-        except psycopg.errors.LockNotAvailable:
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):  # readers, or autovacuum
             if attempt == DDL_ATTEMPTS:
                 raise
             log.warning("tables of %s are in use; trying again (%d of %d)", dataset.name, attempt, DDL_ATTEMPTS)

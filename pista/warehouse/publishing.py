@@ -6,35 +6,35 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
-from pista.contracts.dataset import Column, Dataset, Kind
+from pista.contracts.dataset import Column, Dataset, Kind, LogicalType
 from pista.warehouse.tables import BreakingChangeError
 
 ALL_SLICES = "*"  # in the queue of changed slices: rebuild the whole mart
 
 UPSERT_DATASET = """
     INSERT INTO catalog.datasets (name, kind, contract_version, contract_hash, description, domain, tags, status,
-        owner, support, key, ordering, slice_column, topic, freshness, retention, served)
+        owner, support, key, ordering, slice_column, topic, freshness, retention, zones, served)
     VALUES (%(name)s, %(kind)s, %(contract_version)s, %(contract_hash)s, %(description)s, %(domain)s, %(tags)s,
         %(status)s, %(owner)s, %(support)s, %(key)s, %(ordering)s, %(slice_column)s, %(topic)s, %(freshness)s,
-        %(retention)s, true)
+        %(retention)s, %(zones)s, true)
     ON CONFLICT (name) DO UPDATE SET contract_version = excluded.contract_version,
         contract_hash = excluded.contract_hash, description = excluded.description, domain = excluded.domain,
         tags = excluded.tags, status = excluded.status, owner = excluded.owner, support = excluded.support,
         key = excluded.key, ordering = excluded.ordering, slice_column = excluded.slice_column,
         topic = excluded.topic, kind = excluded.kind, freshness = excluded.freshness,
-        retention = excluded.retention, served = true, applied_at = now()
+        retention = excluded.retention, zones = excluded.zones, served = true, applied_at = now()
 """
 
 
 def refuse_breaking(connection: Connection[TupleRow], dataset: Dataset) -> None:
-    """Refuse a contract whose kind, key, ordering or topic differs from that of rows already there.
+    """Refuse a contract whose kind, key, ordering, topic or zones differ from those of rows already there.
 
     Raises:
         BreakingChangeError: naming the field, both values and the way on.
     """
     row = connection.execute(
         """
-        SELECT d.kind, d.key, d.ordering, d.slice_column, d.topic, v.version > 0
+        SELECT d.kind, d.key, d.ordering, d.slice_column, d.topic, v.version > 0, d.zones
         FROM catalog.datasets d JOIN catalog.versions v ON v.dataset = d.name WHERE d.name = %s
         """,
         (dataset.name,),
@@ -49,12 +49,27 @@ def refuse_breaking(connection: Connection[TupleRow], dataset: Dataset) -> None:
         "partitioned column": dataset.slice_column,
         "topic": dataset.topic,
     }
+    zones_there = row[6] or {}
+    for column, zone in _zones(dataset).items():
+        name = f"the zone of {column}"
+        there[name], wanted[name] = zones_there.get(column, zone), zone
     for field, value in wanted.items():
         if there[field] != value:
             raise BreakingChangeError(
-                f"dataset {dataset.name}: {field} was {there[field]} and is now {value}, but rows were served under "
-                "the old one. Keep it, or publish under a new dataset name beside this one."
+                f"dataset {dataset.name}: {field} was {_shown(there[field])} and is now {_shown(value)}, but rows were "
+                "served under the old one. Keep it, or publish under a new dataset name beside this one."
             )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return "none" if value is None else str(value)
+
+
+def _zones(dataset: Dataset) -> dict[str, str | None]:
+    """What the times of each timestamp column are read as; None where they carry an offset."""
+    return {column.name: column.zone for column in dataset.columns if column.logical_type is LogicalType.TIMESTAMP}
 
 
 def publish_contract(connection: Connection[TupleRow], dataset: Dataset) -> None:
@@ -81,6 +96,7 @@ def publish_contract(connection: Connection[TupleRow], dataset: Dataset) -> None
             "topic": dataset.topic,
             "freshness": dataset.freshness,
             "retention": dataset.retention,
+            "zones": Jsonb(_zones(dataset)),
         },
     )
     connection.execute(

@@ -166,7 +166,7 @@ def _sample(settings: Settings, topic: str, count: int) -> list[tuple[bytes | No
         raise InferenceError(f"the topic {topic} is empty; a contract is inferred from records")
     with closing(Reader(options, topic)) as reader:
         chunk = reader.read(starts, state.end, max_records=count, max_bytes=SAMPLE_MAX_BYTES, wait=0)
-    return [(record.key, record.value) for record in chunk.records]
+    return list(zip(chunk.records.keys, chunk.records.values, strict=True))
 
 
 def _load(settings: Settings) -> dict[str, Dataset]:

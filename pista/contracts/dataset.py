@@ -6,7 +6,7 @@ are ``pista.warehouse``, messages are ``pista.ingest``.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -30,6 +30,56 @@ class LogicalType(StrEnum):
     DATE = "date"
 
 
+class Origin(StrEnum):
+    """The part of a record that a path starts in."""
+
+    VALUE = "value"
+    KEY = "key"  # the Kafka key: as a whole it is text, with a path it is a JSON object
+    HEADER = "header"  # the last header of that name, as text
+    RECORD = "record"  # what the broker says: timestamp, topic, partition or offset
+
+
+class Coercion(StrEnum):
+    """How a value of another type becomes the column's."""
+
+    TEXT = "text"  # a string that holds a number or a boolean
+    EPOCH_S = "epoch_s"  # a number of seconds since 1970 UTC; the others likewise
+    EPOCH_MS = "epoch_ms"
+    EPOCH_US = "epoch_us"
+    EPOCH_NS = "epoch_ns"
+    EPOCH_DAYS = "epoch_days"
+
+
+class Pii(StrEnum):
+    """What becomes of a personal value before it is stored anywhere but in quarantine."""
+
+    DROP = "drop"
+    HASH = "hash"  # HMAC-SHA-256 with PISTA_PII_SECRET, in hexadecimal
+
+
+class Merge(StrEnum):
+    """What a newer event of a key does to its row."""
+
+    REPLACE = "replace"
+    PATCH = "patch"  # fields that the event lacks keep their value
+
+
+class Format(StrEnum):
+    """How a message value is written."""
+
+    JSON = "json"
+    AVRO = "avro"
+    PROTOBUF = "protobuf"
+
+
+class Framing(StrEnum):
+    """What stands before the value, to say which schema it is of."""
+
+    NONE = "none"
+    CONFLUENT = "confluent"  # 0x00 and an id, 0x01 and a GUID, or the id in a header
+    GLUE = "glue"  # 0x03, a compression byte and the UUID of a schema version
+
+
 class Severity(StrEnum):
     """What a failed quality rule means: ERROR blocks publication of a mart, WARNING reports."""
 
@@ -42,9 +92,9 @@ class Column:
     """One column: its place in the message, its type, and what its values must satisfy."""
 
     name: str  # in PostgreSQL and the API
-    source: str  # field of the message value (marts: the name)
+    source: str  # what sentences call its place in the message, such as flight.id or header.trace (marts: the name)
     logical_type: LogicalType
-    sql_type: str  # text, smallint, integer, bigint, real, double precision, boolean, timestamptz, date
+    sql_type: str  # text, smallint, integer, bigint, real, double precision, boolean, timestamptz, date, jsonb
     description: str = ""
     required: bool = False
     unit: str | None = None  # UCUM
@@ -58,6 +108,11 @@ class Column:
     max_length: int | None = None
     pattern: str | None = None  # an anchored regular expression that RE2 and Python read alike
     zone: str | None = None  # IANA zone of timestamps that carry none; None: they carry an offset
+    origin: Origin = Origin.VALUE
+    path: tuple[str | int, ...] = ()  # names of fields and indices of arrays; () in a value: the field ``source``
+    coercion: Coercion | None = None
+    time_format: str | None = None  # strptime form of dates and times that are not ISO 8601
+    pii: Pii | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +129,16 @@ class QualityRule:
     operator: str  # the standard's: mustBe, mustNotBe, mustBeGreaterThan, mustBeBetween, ...
     threshold: object
     unit: str = "rows"  # or "percent" of the table's rows
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A condition on a record: one of these values stands at that place."""
+
+    source: str  # as sentences call the place
+    origin: Origin
+    path: tuple[str | int, ...]
+    values: tuple[str | int | float | bool | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +167,16 @@ class Dataset:
     topic: str | None = None
     partitions: int | None = None  # of a managed topic; None: the topic is somebody else's
     compacted: bool = False  # a managed topic keeps the newest message of a key
+    format: Format = Format.JSON
+    framing: Framing = Framing.NONE
+    debezium: bool = False  # values are change events of Debezium; the row is in ``after``
+    where: tuple[Filter, ...] = ()  # records for which not all hold belong to others, and are counted as filtered
+    start: datetime | str = "earliest"  # where the first drain begins: earliest, latest, or at that time
+    merge: Merge = Merge.REPLACE
+    keep_raw: bool = True  # whether loaded records stay in ``raw``
+    quarantine_share: float = 0.5  # more of a batch than this in quarantine stops the dataset
+    drain_group: str = "default"  # datasets of one group share a drain run
+    parallelism: int = 1  # drains at once, each with partitions of its own
     ordering: str | None = None  # column that says which event of a key is newer
     slice_column: str | None = None  # the partitioned column of a mart
     inputs: tuple[MartInput, ...] = ()

@@ -4,20 +4,21 @@ Both go through the same transaction as a drain. Records keep their positions, s
 and nothing goes back in time.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset
-from pista.ingest.batch import make_batch, monotonic_ms, order_times
+from pista.ingest.batch import epochs, make_batch, monotonic_ms, order_times
+from pista.ingest.decode import Decoder
 from pista.ingest.ledger import Entry, find_condition, read_ledgers
 from pista.ingest.load import BatchReport, commit_batch
 from pista.ingest.quarantine import open_records
 from pista.kafka.client import client_options
 from pista.kafka.reader import Reader
-from pista.kafka.records import Record
+from pista.kafka.records import Records
 from pista.kafka.topics import describe_topics
 from pista.settings import Settings
 
@@ -27,6 +28,7 @@ RETRY_AT_ONCE = 1_000  # quarantined records in one transaction, which may be la
 def retry(connection: Connection[TupleRow], dataset: Dataset, settings: Settings, *, run_id: str) -> list[BatchReport]:
     """Try every open quarantined record of a dataset once more; what is still bad stays, with its new reason."""
     reports: list[BatchReport] = []
+    decoder = Decoder(dataset, settings)
     after = 0
     while True:
         lines = open_records(connection, dataset.name, RETRY_AT_ONCE, after=after)
@@ -34,11 +36,10 @@ def retry(connection: Connection[TupleRow], dataset: Dataset, settings: Settings
             return reports
         after = lines[-1].id
         batch = make_batch(
-            dataset,
-            [line.record for line in lines],
+            decoder,
+            Records.of(line.record for line in lines),
             epochs=np.array([line.epoch for line in lines], np.int32),
             order_times=np.array([round(line.order_time.timestamp() * 1000) for line in lines], np.int64),
-            value_max_bytes=settings.value_max_bytes,
             planned={},
             positions={},
             read_ms=0.0,
@@ -77,7 +78,7 @@ def replay(
             connection, dataset, entries[partition].epoch, partition, first
         )
     _check_topic(dataset, settings, entries)
-    reader = Reader(client_options(settings), str(dataset.topic))
+    reader, decoder = Reader(client_options(settings), str(dataset.topic)), Decoder(dataset, settings)
     ends = {partition: end for partition, (_, end) in ranges.items()}
     try:
         while any(starts[p] < ends[p] for p in ranges):
@@ -87,19 +88,20 @@ def replay(
             )
             _check_topic(dataset, settings, entries)
             times = order_times(chunk.records, before)
-            wanted = [i for i, r in enumerate(chunk.records) if ranges[r.partition][0] <= r.offset < ends[r.partition]]
-            records: Sequence[Record] = [chunk.records[i] for i in wanted]
-            for record, time in zip(chunk.records, times.tolist(), strict=True):
-                before[record.partition] = max(before[record.partition], time)
+            wanted = np.zeros(len(chunk.records), bool)
+            for partition, (first, end) in ranges.items():
+                here = chunk.records.partitions == partition
+                wanted |= here & (chunk.records.offsets >= first) & (chunk.records.offsets < end)
+                before[partition] = max(before[partition], int(times[here].max(initial=0)))
+            index = np.flatnonzero(wanted)
             starts = chunk.positions
-            if not records:
+            if not len(index):
                 continue
             batch = make_batch(
-                dataset,
-                records,
-                epochs=np.array([entries[r.partition].epoch for r in records], np.int32),
-                order_times=times[wanted],
-                value_max_bytes=settings.value_max_bytes,
+                decoder,
+                records := chunk.records.take(index),
+                epochs=epochs(records, entries),
+                order_times=times[index],
                 planned={},
                 positions={},
                 read_ms=monotonic_ms() - began,

@@ -3,7 +3,7 @@
 import base64
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,9 +14,9 @@ import pyarrow.csv
 
 from pista.contracts.dataset import Dataset
 from pista.ingest.arrow import MOMENT, Decoded
-from pista.ingest.decode import decode
+from pista.ingest.decode import Decoder
 from pista.ingest.ledger import Entry
-from pista.kafka.records import Record
+from pista.kafka.records import Headers, Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Batch:
     """Records of one read, decoded, in the order of their positions within each partition."""
 
     dataset: Dataset
-    records: Sequence[Record]
+    records: Records
     epochs: np.ndarray  # int32, a record
     order_times: np.ndarray  # int64 milliseconds since 1970, a record
     decoded: Decoded
@@ -33,16 +33,12 @@ class Batch:
     read_ms: float
     decode_ms: float
 
-    @property
-    def size(self) -> int:
-        """Bytes of keys and values."""
-        return sum(record.size for record in self.records)
-
     def next_entries(self) -> dict[int, Entry]:
         """Where the ledger stands once this batch is committed."""
-        greatest: dict[int, int] = {}
-        for record, order_time in zip(self.records, self.order_times.tolist(), strict=True):
-            greatest[record.partition] = max(greatest.get(record.partition, 0), order_time)
+        greatest = {
+            int(p): int(self.order_times[self.records.partitions == p].max())
+            for p in np.unique(self.records.partitions)
+        }
         return {
             partition: Entry(
                 partition,
@@ -58,18 +54,21 @@ class Batch:
         """The rows of those numbers in the decoded table, as CSV for the stage."""
         table = self.decoded.table.take(pa.array(rows))
         index = self.decoded.index[rows]
-        records = [self.records[i] for i in index.tolist()]
+        records = self.records.take(index)
         tombstone = table.column("_tombstone")
         columns = [
             *table.drop_columns("_tombstone").columns,
             pa.array(self.epochs[index]),
             pa.array(self.order_times[index], pa.timestamp("ms", "UTC")).cast(MOMENT),
-            pa.array([record.partition for record in records], pa.int32()),
-            pa.array([record.offset for record in records], pa.int64()),
-            pa.array([max(record.timestamp, 0) for record in records], pa.timestamp("ms", "UTC")).cast(MOMENT),
-            pa.array([None if record.key is None else "\\x" + record.key.hex() for record in records], pa.string()),
-            pa.array([record.value for record in records], pa.binary()).cast(pa.string()),
-            pa.array([headers_json(record) for record in records], pa.string()),
+            pa.array(records.partitions),
+            pa.array(records.offsets),
+            pa.array(np.maximum(records.timestamps, 0), pa.timestamp("ms", "UTC")).cast(MOMENT),
+            pa.array([None if key is None else "\\x" + key.hex() for key in records.keys], pa.string()),
+            pa.array(records.values, pa.binary()).cast(pa.string()),
+            pa.array(
+                [headers_json(headers) for headers in records.headers] if records.headers else [None] * len(rows),
+                pa.string(),
+            ),
             tombstone,
         ]
         names = [str(number) for number in range(len(columns))]
@@ -80,35 +79,43 @@ class Batch:
 
 
 def make_batch(
-    dataset: Dataset,
-    records: Sequence[Record],
+    decoder: Decoder,
+    records: Records,
     *,
     epochs: np.ndarray,
     order_times: np.ndarray,
-    value_max_bytes: int,
     planned: Mapping[int, Entry],
     positions: Mapping[int, int],
     read_ms: float,
     clock_ms: float,
 ) -> Batch:
     """Decode records into a batch; ``clock_ms`` is the time at which decoding began, of ``monotonic_ms``."""
-    rows = decode(dataset, records, value_max_bytes)
-    return Batch(dataset, records, epochs, order_times, rows, planned, positions, read_ms, monotonic_ms() - clock_ms)
+    rows = decoder.decode(records)
+    return Batch(
+        decoder.dataset, records, epochs, order_times, rows, planned, positions, read_ms, monotonic_ms() - clock_ms
+    )
 
 
-def order_times(records: Sequence[Record], before: Mapping[int, int]) -> np.ndarray:
+def order_times(records: Records, before: Mapping[int, int]) -> np.ndarray:
     """Greatest record timestamp so far in each record's partition, milliseconds since 1970.
 
     Args:
         records: in offset order within each partition.
         before: partition to the greatest timestamp before the first of its records, milliseconds.
     """
-    partitions = np.fromiter((record.partition for record in records), np.int32, len(records))
-    times = np.fromiter((max(record.timestamp, 0) for record in records), np.int64, len(records))
-    for partition in np.unique(partitions):
-        mask = partitions == partition
+    times: np.ndarray = np.maximum(records.timestamps, 0)
+    for partition in np.unique(records.partitions):
+        mask = records.partitions == partition
         times[mask] = np.maximum(np.maximum.accumulate(times[mask]), before[int(partition)])
     return times
+
+
+def epochs(records: Records, entries: Mapping[int, Entry]) -> np.ndarray:
+    """The epoch of each record: its partition's, int32."""
+    found = np.zeros(len(records), np.int32)
+    for partition, entry in entries.items():
+        found[records.partitions == partition] = entry.epoch
+    return found
 
 
 def moment(milliseconds: int) -> datetime:
@@ -121,9 +128,9 @@ def monotonic_ms() -> float:
     return time.monotonic() * 1000
 
 
-def headers_json(record: Record) -> str | None:
+def headers_json(headers: Headers) -> str | None:
     """Headers as a JSON list of name and base64 value; None where there are none."""
-    if not record.headers:
+    if not headers:
         return None
-    pairs = [[name, None if value is None else base64.b64encode(value).decode()] for name, value in record.headers]
+    pairs = [[name, None if value is None else base64.b64encode(value).decode()] for name, value in headers]
     return orjson.dumps(pairs).decode()

@@ -6,7 +6,6 @@ must decode as ``rowwise`` would decode it; what it refuses is no verdict, only 
 """
 
 import io
-from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -17,7 +16,7 @@ import pyarrow.json
 from pista.contracts.dataset import Column, Dataset, LogicalType
 from pista.ingest.arrow import MOMENT, Decoded, decoded
 from pista.ingest.values import INTEGER_RANGES, bounds
-from pista.kafka.records import Record
+from pista.kafka.records import Records
 
 # what the values of a field are read as, before zones, ranges and dates
 READ_TYPES = {
@@ -44,7 +43,7 @@ class NotColumnarError(Exception):
     """Some record of the batch needs a look of its own."""
 
 
-def decode_columnar(dataset: Dataset, records: Sequence[Record], value_max_bytes: int) -> Decoded | None:
+def decode_columnar(dataset: Dataset, records: Records, value_max_bytes: int) -> Decoded | None:
     """Rows of a batch whose every record is plainly good, else None."""
     try:
         table = _read(dataset, _gate(records, value_max_bytes), len(records))
@@ -58,9 +57,9 @@ def decode_columnar(dataset: Dataset, records: Sequence[Record], value_max_bytes
     return decoded(dataset, arrays, pa.repeat(False, len(records)), np.arange(len(records)), [], ambiguous)
 
 
-def _gate(records: Sequence[Record], value_max_bytes: int) -> bytes:
+def _gate(records: Records, value_max_bytes: int) -> bytes:
     """The values as lines, if each is one line that starts and ends as an object does."""
-    values = [record.value for record in records]
+    values = records.values
     if not values or None in values or max(map(len, values)) > value_max_bytes:  # type: ignore[arg-type]
         raise NotColumnarError
     lines = b"\n".join(values)  # type: ignore[arg-type]

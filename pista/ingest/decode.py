@@ -1,17 +1,28 @@
 """Bytes to typed rows: columns at once where the batch is clean, records one by one around a bad one."""
 
-from collections.abc import Sequence
-
 from pista.contracts.dataset import Dataset
 from pista.ingest.arrow import Decoded, concatenate
 from pista.ingest.columnar import decode_columnar
 from pista.ingest.rowwise import decode_rowwise
-from pista.kafka.records import Record
+from pista.kafka.records import Records
+from pista.settings import Settings
 
 ROWWISE_BELOW = 256  # records; halving a smaller batch costs more than reading it one by one
 
 
-def decode(dataset: Dataset, records: Sequence[Record], value_max_bytes: int) -> Decoded:
+class Decoder:
+    """Decodes the records of one dataset; keeps what is worth keeping between batches."""
+
+    def __init__(self, dataset: Dataset, settings: Settings) -> None:
+        self.dataset = dataset
+        self._value_max_bytes = settings.value_max_bytes
+
+    def decode(self, records: Records) -> Decoded:
+        """Rows of the good records and a rejection for each of the others; together exactly ``records``."""
+        return decode(self.dataset, records, self._value_max_bytes)
+
+
+def decode(dataset: Dataset, records: Records, value_max_bytes: int) -> Decoded:
     """Rows of the good records and a rejection for each of the others; together exactly ``records``."""
     whole = decode_columnar(dataset, records, value_max_bytes)
     if whole is not None:
@@ -20,7 +31,7 @@ def decode(dataset: Dataset, records: Sequence[Record], value_max_bytes: int) ->
         return decode_rowwise(dataset, records, value_max_bytes)
     middle = len(records) // 2
     return concatenate(
-        decode(dataset, records[:middle], value_max_bytes),
-        decode(dataset, records[middle:], value_max_bytes),
+        decode(dataset, records.part(0, middle), value_max_bytes),
+        decode(dataset, records.part(middle, len(records)), value_max_bytes),
         middle,
     )

@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import psycopg
 from kafka.errors import KafkaError
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset
-from pista.ingest.batch import Batch, make_batch, monotonic_ms, order_times
+from pista.ingest.batch import Batch, epochs, make_batch, monotonic_ms, order_times
 from pista.ingest.conditions import ContractNotApplied
 from pista.ingest.configuration import ingest_dsn
+from pista.ingest.decode import Decoder
 from pista.ingest.heartbeat import Heartbeat
 from pista.ingest.ledger import Entry, Ledger, LostRaceError, find_condition, open_partitions, read_ledgers
 from pista.ingest.load import BatchReport, ContractChangedError, applied_hash, commit_batch
@@ -94,6 +94,7 @@ class _Drain:
         self._admin_options = options
         self._admin: TopicAdmin | None = None
         self._reader = Reader(options, str(dataset.topic))
+        self._decoder = Decoder(dataset, settings)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"commit-{dataset.name}")
         self._connection: Connection[TupleRow] | None = None
         self._pending: Future[BatchReport] | None = None
@@ -209,11 +210,10 @@ class _Drain:
         read_ms = monotonic_ms() - began
         before = {p: round(entry.order_time.timestamp() * 1000) for p, entry in ledger.items()}
         return make_batch(
-            self._dataset,
+            self._decoder,
             chunk.records,
-            epochs=np.array([ledger[record.partition].epoch for record in chunk.records], np.int32),
+            epochs=epochs(chunk.records, ledger),
             order_times=order_times(chunk.records, before),
-            value_max_bytes=self._settings.value_max_bytes,
             planned=ledger,
             positions=chunk.positions,
             read_ms=read_ms,

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -222,12 +223,12 @@ def _report(
 ) -> BatchReport:
     records = len(batch.records)
     loaded = records - quarantined
-    times = [record.timestamp for record in batch.records if record.timestamp > 0]
+    times = batch.records.timestamps[batch.records.timestamps > 0]
     return BatchReport(
         dataset=batch.dataset.name,
         version=version,
         records=records,
-        bytes=batch.size,
+        bytes=batch.records.size,
         loaded=loaded,
         quarantined=quarantined,
         filtered=0,
@@ -240,7 +241,7 @@ def _report(
         read_ms=batch.read_ms,
         decode_ms=batch.decode_ms,
         write_ms=write_ms,
-        latency_ms=time.time() * 1000 - min(times) if times else None,
+        latency_ms=time.time() * 1000 - float(times.min()) if len(times) else None,
         offsets={p: (entry.next_offset, batch.positions[p]) for p, entry in batch.planned.items()},
     )
 
@@ -293,14 +294,11 @@ def _record(
         ),
     ).fetchone()
     assert row is not None
-    delivered: dict[int, int] = dict.fromkeys(batch.planned, 0)
-    bad: dict[int, int] = dict.fromkeys(batch.planned, 0)
     if not batch.planned:
         return
-    for record in batch.records:
-        delivered[record.partition] += 1
-    for rejection in rejections:
-        bad[batch.records[rejection.index].partition] += 1
+    partitions = batch.records.partitions
+    delivered = Counter(partitions.tolist())
+    bad = Counter(partitions[[rejection.index for rejection in rejections]].tolist() if rejections else ())
     with connection.cursor() as cursor:
         cursor.executemany(
             """

@@ -67,7 +67,12 @@ def store(connection: Connection[TupleRow], batch: Batch, rejections: Sequence[R
                     AND dataset = %s AND epoch = %s AND partition = %s AND "offset" = %s
                 """,
                 [
-                    (batch.dataset.name, int(batch.epochs[i]), batch.records[i].partition, batch.records[i].offset)
+                    (
+                        batch.dataset.name,
+                        int(batch.epochs[i]),
+                        int(batch.records.partitions[i]),
+                        int(batch.records.offsets[i]),
+                    )
                     for i in loaded.tolist()
                 ],
             )
@@ -90,7 +95,7 @@ def store(connection: Connection[TupleRow], batch: Batch, rejections: Sequence[R
 
 
 def _row(batch: Batch, rejection: Rejection, run_id: str) -> tuple[object, ...]:
-    record = batch.records[rejection.index]
+    record = batch.records.one(rejection.index)
     return (
         batch.dataset.name,
         batch.dataset.topic,
@@ -101,7 +106,7 @@ def _row(batch: Batch, rejection: Rejection, run_id: str) -> tuple[object, ...]:
         moment(max(record.timestamp, 0)),
         record.key,
         record.value,
-        headers_json(record),
+        headers_json(record.headers),
         rejection.reason.value,
         rejection.detail.replace("\x00", "\\u0000"),
         rejection.column,

@@ -1,7 +1,6 @@
 """Records one by one: slower than ``columnar``, finds exactly the bad ones and says why each is bad."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -11,10 +10,10 @@ from pista.contracts.dataset import Column, Dataset, Kind, LogicalType
 from pista.ingest.arrow import Decoded, decoded, schema
 from pista.ingest.reasons import Reason, RejectedError, Rejection
 from pista.ingest.values import convert, show
-from pista.kafka.records import Record
+from pista.kafka.records import Record, Records
 
 
-def decode_rowwise(dataset: Dataset, records: Sequence[Record], value_max_bytes: int) -> Decoded:
+def decode_rowwise(dataset: Dataset, records: Records, value_max_bytes: int) -> Decoded:
     """Rows of the good records, rejections of the others."""
     columns: dict[str, list[Any]] = {column.name: [] for column in dataset.columns}
     tombstones: list[bool] = []

@@ -8,12 +8,12 @@ leave gaps, so the end is judged by position and never by counting records.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
-from pista.kafka.records import Record
+from pista.kafka.records import Record, Records
 
 POLL_RECORDS = 10_000  # the default of 500 costs 17 % of wall time
 PARTITION_FETCH_BYTES = 4 << 20
@@ -32,9 +32,8 @@ class ReaderStalledError(Exception):
 class Chunk:
     """What one read delivered."""
 
-    records: list[Record] = field(default_factory=list)
-    positions: dict[int, int] = field(default_factory=dict)  # partition -> next offset after this chunk
-    size: int = 0  # bytes of keys and values
+    records: Records
+    positions: dict[int, int]  # partition -> next offset after this chunk
 
 
 class Reader:
@@ -68,27 +67,29 @@ class Reader:
         self, starts: Mapping[int, int], ends: Mapping[int, int], max_records: int, max_bytes: int, wait: float
     ) -> Chunk:
         consumer = self._at(starts)
-        chunk = Chunk(positions=dict(starts))
+        found: list[Record] = []
+        size = 0  # bytes of keys and values
+        reached = dict(starts)
         moved_at = time.monotonic()
         behind = {partition for partition, end in ends.items() if starts[partition] < end}
         patience = NO_PROGRESS_SECONDS if behind else wait
-        while len(chunk.records) < max_records and chunk.size < max_bytes:
+        while len(found) < max_records and size < max_bytes:
             polled = consumer.poll(
                 timeout_ms=int(min(patience, 1.0) * 1000),
-                max_records=min(POLL_RECORDS, max_records - len(chunk.records)),
+                max_records=min(POLL_RECORDS, max_records - len(found)),
             )
             for records in polled.values():
-                chunk.records.extend(
+                found.extend(
                     Record(r.partition, r.offset, _plausible(r.timestamp), r.key, r.value, tuple(r.headers))
                     for r in records
                 )
-                chunk.size += sum(len(r.value or b"") + len(r.key or b"") for r in records)
+                size += sum(len(r.value or b"") + len(r.key or b"") for r in records)
             positions = {p: consumer.position(TopicPartition(self._topic, p)) for p in starts}
-            if positions != chunk.positions:
+            if positions != reached:
                 moved_at = time.monotonic()
-                chunk.positions = self._positions = positions
+                reached = self._positions = positions
             behind = {partition for partition, end in ends.items() if positions[partition] < end}
-            if not behind and (chunk.records or time.monotonic() - moved_at >= wait):
+            if not behind and (found or time.monotonic() - moved_at >= wait):
                 break
             if behind and time.monotonic() - moved_at >= NO_PROGRESS_SECONDS:
                 places = ", ".join(f"{p} at {positions[p]} of {ends[p]}" for p in sorted(behind))
@@ -96,7 +97,7 @@ class Reader:
                     f"topic {self._topic}: nothing was delivered for {NO_PROGRESS_SECONDS:.0f} s although the broker "
                     f"has records (partition {places})"
                 )
-        return chunk
+        return Chunk(Records.of(found), reached)
 
     def _at(self, starts: Mapping[int, int]) -> KafkaConsumer:
         if self._consumer is None:

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from pista.contracts.dataset import Column, Dataset, Kind, LogicalType
 from pista.ingest.batch import make_batch
+from pista.ingest.decode import Decoder
 from pista.ingest.load import commit_batch
-from pista.kafka.records import Record
+from pista.kafka.records import Record, Records
+from pista.settings import Settings
 from pista.warehouse.migrate import migrate
 
 COLUMNS = (
@@ -107,11 +109,10 @@ def warehouse(postgres_server: object, template_database: str) -> Iterator[psyco
 
 def load(connection: psycopg.Connection, dataset: Dataset, events: list[Event]) -> None:
     batch = make_batch(
-        dataset,
-        [event.record for event in events],
+        Decoder(dataset, Settings(value_max_bytes=1000)),
+        Records.of(event.record for event in events),
         epochs=np.zeros(len(events), np.int32),
         order_times=np.array([event.order_time for event in events], np.int64),
-        value_max_bytes=1000,
         planned={},
         positions={},
         read_ms=0.0,

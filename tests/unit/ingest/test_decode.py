@@ -12,7 +12,7 @@ from pista.contracts.dataset import Column, Dataset, Kind, LogicalType
 from pista.ingest.columnar import decode_columnar
 from pista.ingest.decode import decode
 from pista.ingest.rowwise import decode_rowwise
-from pista.kafka.records import Record
+from pista.kafka.records import Record, Records
 
 LIMIT = 4096
 COLUMNS = (
@@ -76,14 +76,14 @@ BAD = [
 def test_a_bad_value_is_refused_with_its_reason_and_a_good_neighbour_loads(
     value: bytes, reason: str, column: str | None
 ) -> None:
-    result = decode(DATASET, [record(event(id="before")), record(value), record(event(id="after"))], LIMIT)
+    result = decode(DATASET, Records.of([record(event(id="before")), record(value), record(event(id="after"))]), LIMIT)
     assert [(r.index, r.reason, r.column) for r in result.rejections] == [(1, reason, column)]
     assert result.table.column("id").to_pylist() == ["before", "after"]
     assert result.index.tolist() == [0, 2]
 
 
 def test_a_sentence_names_the_field_the_value_and_what_would_be_valid() -> None:
-    result = decode(DATASET, [record(event(state="broken"))], LIMIT)
+    result = decode(DATASET, Records.of([record(event(state="broken"))]), LIMIT)
     assert result.rejections[0].detail == "field 'state' is \"broken\"; valid: on, off"
 
 
@@ -96,7 +96,7 @@ def test_values_arrive_as_what_they_mean() -> None:
         ok=True,
         unknown={"ignored": []},
     )
-    assert decode(DATASET, [record(value)], LIMIT).table.to_pylist() == [
+    assert decode(DATASET, Records.of([record(value)]), LIMIT).table.to_pylist() == [
         {
             "id": "a",
             "pax": 12,
@@ -114,7 +114,7 @@ def test_values_arrive_as_what_they_mean() -> None:
 
 @pytest.mark.parametrize("decoder", [decode_columnar, decode_rowwise])
 def test_a_local_time_that_exists_twice_is_the_first_and_counted(decoder: object) -> None:
-    result = decoder(DATASET, [record(event(local="2013-11-03T01:30:00"))], LIMIT)  # type: ignore[operator]
+    result = decoder(DATASET, Records.of([record(event(local="2013-11-03T01:30:00"))]), LIMIT)  # type: ignore[operator]
     assert result.table.column("local").to_pylist() == [datetime(2013, 11, 3, 5, 30, tzinfo=UTC)]
     assert result.ambiguous == 1
 
@@ -124,7 +124,7 @@ def test_a_local_time_that_exists_twice_is_the_first_and_counted(decoder: object
     [(b"a", None), (None, "tombstone_without_key"), (b"\xff", "tombstone_without_key"), (b"", "tombstone_without_key")],
 )
 def test_a_tombstone_deletes_by_its_key(key: bytes | None, reason: str | None) -> None:
-    result = decode(DATASET, [record(None, key)], LIMIT)
+    result = decode(DATASET, Records.of([record(None, key)]), LIMIT)
     assert [r.reason for r in result.rejections] == ([reason] if reason else [])
     assert result.table.column("id").to_pylist() == ([] if reason else ["a"])
     assert result.table.column("_tombstone").to_pylist() == ([] if reason else [True])
@@ -133,13 +133,13 @@ def test_a_tombstone_deletes_by_its_key(key: bytes | None, reason: str | None) -
 def test_a_composite_key_is_read_from_a_json_key() -> None:
     dataset = Dataset("legs", "1.0.0", Kind.UPSERT, COLUMNS, ("id", "pax"), topic="legs")
     key = '{"id": "a", "número de pax": 7}'.encode()
-    row = decode(dataset, [record(None, key)], LIMIT).table.to_pylist()[0]
+    row = decode(dataset, Records.of([record(None, key)]), LIMIT).table.to_pylist()[0]
     assert (row["id"], row["pax"]) == ("a", 7)
 
 
 def test_rows_of_an_append_dataset_are_never_deleted() -> None:
     dataset = Dataset("facts", "1.0.0", Kind.APPEND, COLUMNS, (), topic="facts")
-    assert [r.reason for r in decode(dataset, [record(None)], LIMIT).rejections] == ["empty_value"]
+    assert [r.reason for r in decode(dataset, Records.of([record(None)]), LIMIT).rejections] == ["empty_value"]
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=14)
@@ -207,7 +207,7 @@ VALUE = st.one_of(
 @settings(max_examples=1000, deadline=None)
 @given(st.lists(VALUE, min_size=1, max_size=5))
 def test_what_the_columnar_path_takes_the_rowwise_path_takes_alike(values: list[bytes]) -> None:
-    records = [record(value, offset=offset) for offset, value in enumerate(values)]
+    records = Records.of(record(value, offset=offset) for offset, value in enumerate(values))
     fast = decode_columnar(DATASET, records, LIMIT)
     slow = decode_rowwise(DATASET, records, LIMIT)
     if fast is None:
@@ -223,7 +223,7 @@ def test_a_large_batch_with_a_few_bad_records_is_split_and_loses_nothing() -> No
     values = [event(id=str(i)) for i in range(5_000)]
     for place in rng.sample(range(5_000), 37):
         values[place] = rng.choice(BAD)[0]
-    records = [record(value, offset=offset) for offset, value in enumerate(values)]
+    records = Records.of(record(value, offset=offset) for offset, value in enumerate(values))
     split, whole = decode(DATASET, records, LIMIT), decode_rowwise(DATASET, records, LIMIT)
     assert split.rejections == whole.rejections
     assert len(split.rejections) == 37
@@ -232,5 +232,5 @@ def test_a_large_batch_with_a_few_bad_records_is_split_and_loses_nothing() -> No
 
 
 def test_a_plain_batch_takes_the_columnar_path() -> None:
-    records = [record(event(id=str(i))) for i in range(100)]
+    records = Records.of(record(event(id=str(i))) for i in range(100))
     assert decode_columnar(DATASET, records, LIMIT) is not None

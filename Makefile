@@ -1,5 +1,5 @@
 PYTHON ?= python3
-.PHONY: up down test check bench
+.PHONY: up down test check bench lock
 
 up: ## set up, start everything, replay a month of real flights, serve it; Ctrl-C stops
 	@$(PYTHON) scripts/bootstrap.py local && exec .venv/bin/pista up
@@ -15,3 +15,6 @@ check: ## linters, types, doors between packages
 
 bench: ## list the measurements; each file says what it measures and how to run it
 	@grep -m1 '"""' benchmarks/*.py
+
+lock: ## after a change of dependencies in setup.py: the pinned versions anew, those of now where they still fit
+	@$(PYTHON) scripts/bootstrap.py dev && for set in local dev; do .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url $$(test $$set = local && echo --extra local --extra fast || echo --all-extras) setup.py --output-file requirements/$$set.txt; done

@@ -25,6 +25,10 @@ RUNTIME = [
     "open-data-contract-standard>=3.1",  # the standard's models and version
     "ruamel.yaml>=0.18",  # YAML 1.2 with line marks
     "orjson>=3.11",  # JSON of single records
+    "fastavro>=1.12",  # Avro messages
+    "protobuf>=6",  # Protobuf messages
+    "grpcio-tools>=1.70",  # protoc as a wheel: a registry gives .proto text, which has to be compiled
+    "httpx>=0.28",  # the schema registry
     "fastapi>=0.120",  # the HTTP layer
     "fastapi-offline>=1.7",  # Swagger UI as files of a wheel: /docs loads nothing from another host
     "uvicorn[standard]>=0.38",  # the HTTP server, with uvloop and httptools
@@ -43,6 +47,8 @@ LOCAL = [
 FAST = ["confluent-kafka>=2.12"]  # the same reads for a fifth of the CPU
 
 AWS = [
+    "boto3>=1.40",  # the Glue schema registry
+    "aws-msk-iam-sasl-signer-python>=1.0.2",  # tokens of MSK's IAM authentication
     f"dagster-aws=={DAGSTER_LIBRARIES}",  # compute logs in S3
     f"dagster-k8s=={DAGSTER_LIBRARIES}",  # a pod a run
 ]
@@ -51,8 +57,8 @@ DEV = [
     f"dagster-dg-cli=={DAGSTER}",  # `dg check defs`
     "datacontract-cli>=0.10.30",  # lints our contracts with a tool that is not ours
     "hypothesis>=6.140",
-    "httpx>=0.28",
     "import-linter>=2.5",
+    "moto>=5.1",  # AWS's Glue and STS, which cannot exist on a machine
     "mypy>=1.18",
     "pandas-stubs",
     "playwright>=1.55",  # drives the system's Chromium; downloads no browser
@@ -61,6 +67,7 @@ DEV = [
     "pytest>=9",
     "pytest-timeout>=2.4",
     "ruff>=0.14",
+    "trustme>=1.2",  # certificates of brokers that listen with TLS
     "types-jsonschema",
 ]
 

@@ -31,6 +31,23 @@ class Settings(BaseSettings):
         None, description="host:port[,host:port] of an external Kafka. Unset: `pista up` starts the embedded one."
     )
 
+    schema_registry_url: str | None = Field(
+        None,
+        description="Schema registry with Confluent's REST API: http(s)://host[:port], without credentials.",
+    )
+    schema_registry_user: str | None = Field(None, description="User name for the schema registry.")
+    schema_registry_password: SecretStr | None = Field(None, description="Password of that user.")
+    schema_registry_token: SecretStr | None = Field(
+        None, description="Bearer token for the schema registry, instead of user and password."
+    )
+    schema_registry_ca: Path | None = Field(
+        None, description="PEM file of the authority that signed the schema registry's certificate. Unset: public ones."
+    )
+    aws_region: str | None = Field(
+        None,
+        description="AWS region of the Glue schema registry. Unset: that of AWS's own variables and files.",
+    )
+
     api_host: str = Field("127.0.0.1", description="Address the API listens on.")
     api_port: int = Field(8000, description="Port the API listens on.", ge=0, le=65535)
     api_url: str | None = Field(None, description="Address third parties use, for links in the Dagster UI.")

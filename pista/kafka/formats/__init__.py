@@ -1,0 +1,1 @@
+"""Formats: message values and keys of Avro, Protobuf or framed JSON, to plain JSON."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TypedDict
 
 from pista.contracts.columns import read_column
-from pista.contracts.dataset import Column, Dataset, Origin, Pii
+from pista.contracts.dataset import Column, Dataset, Kind, Merge, Origin, Pii
 from pista.contracts.document import Document, Place, read_document
 from pista.contracts.extensions import DATASET_EXTENSIONS, extension, misplaced_extensions, read_extensions
-from pista.contracts.kinds import Table, read_mart, read_source
+from pista.contracts.kinds import Body, Table, read_mart, read_source
 from pista.contracts.names import IDENTIFIER, TAG, VERSION, dataset_name_problem
 from pista.contracts.paths import source_of
 from pista.contracts.problems import either, shown
@@ -58,7 +58,7 @@ def read_contract(file: Path) -> Contract:
         table = Table(elements[0], columns)
         read = read_source if transform is None else read_mart
         body = read(table, root, contract.extensions)
-        sla = read_sla(root["slaProperties"], file.stem, is_source=transform is None)
+        sla = read_sla(root["slaProperties"], file.stem, _no_retention(body))
         if not document.problems:
             contract.dataset = Dataset(
                 name=file.stem,
@@ -114,6 +114,15 @@ def _read_columns(properties: Place, in_message: bool) -> dict[str, Column | Non
                 f"{shown(source.text)} is read by the column {other} already"
             )
     return columns
+
+
+def _no_retention(body: Body) -> str | None:
+    if body["kind"] is Kind.MART:
+        return "a mart has none"
+    if not body["keep_raw"]:
+        return "raw: false keeps none"
+    patches = body["merge"] is Merge.PATCH
+    return "merge: patch folds the events of a key from them, however old they are" if patches else None
 
 
 def _is_dropped(column: Column | None) -> bool:

@@ -82,8 +82,8 @@ EXTENSIONS = (
     Extension(
         "drain_group",
         "dataset",
-        "sources",
-        "snake_case; default `default`, with `parallelism` the dataset's name",
+        "sources without `parallelism`",
+        "snake_case; default `default`",
         "Datasets of one group share a drain run.",
     ),
     Extension(

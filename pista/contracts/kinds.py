@@ -29,7 +29,7 @@ class Table:
     def check_served(self, name: str, role: str) -> None:
         """A column whose values show elsewhere (in keys, cursors, slices) cannot be one that is not served."""
         column = self.columns.get(name)
-        if column is not None and not column.served:
+        if column is not None and not column.served and column.pii is not Pii.DROP:
             hashed = column.pii is Pii.HASH and role == "part of the key"
             way = "; with classification: internal its hash is served, and can" if hashed else ""
             place = next(p for p in self.place["properties"] if p["name"].value == name)

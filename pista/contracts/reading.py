@@ -92,7 +92,7 @@ def _check_origin(place: Place, kind: LogicalType, source: Source, extensions: M
 def _coercion(kind: LogicalType, place: Place | None) -> Coercion | None:
     if place is None:
         return None
-    if place.value not in set(Coercion):
+    if not isinstance(place.value, str) or place.value not in set(Coercion):
         hint = "; a date format is the custom property format" if isinstance(place.value, dict) else ""
         place.refuse(f"{place.shown}: must be {either(Coercion)}{hint}")
         return None
@@ -159,7 +159,7 @@ def _pii(place: Place, kind: LogicalType, extensions: Mapping[str, Place]) -> Pi
     pii, classification = extensions.get("pii"), place["classification"]
     if pii is None:
         return None
-    if pii.value not in set(Pii):
+    if not isinstance(pii.value, str) or pii.value not in set(Pii):
         pii.refuse(f"{pii.shown}: must be {either(Pii)}")
         return None
     if pii.value == Pii.DROP:

@@ -69,7 +69,7 @@ def read_topic(
         merge=_merge(extensions, key, keep_raw),
         keep_raw=keep_raw,
         quarantine_share=_share(extensions.get("quarantine_share")),
-        drain_group=_group(extensions.get("drain_group"), DEFAULT_GROUP if parallelism == 1 else name),
+        drain_group=_group(extensions.get("drain_group"), name, parallelism),
         parallelism=parallelism,
     )
 
@@ -115,7 +115,7 @@ def _format(servers: list[Place]) -> Format:
 
 def _framing(place: Place | None, message_format: Format, servers: list[Place]) -> Framing:
     registries = (Framing.CONFLUENT, Framing.GLUE)
-    if place is not None and place.value not in set(Framing):
+    if place is not None and (not isinstance(place.value, str) or place.value not in set(Framing)):
         place.refuse(f"{place.shown}: must be {either(Framing)}")
         return Framing.NONE
     framing = Framing.NONE if place is None else Framing(place.value)
@@ -176,7 +176,7 @@ def _values(place: Place, source: Source) -> tuple[str | int | float | bool | No
 
 
 def _start(place: Place | None) -> datetime | str:
-    if place is None or place.value in STARTS:
+    if place is None or (isinstance(place.value, str) and place.value in STARTS):
         return STARTS[0] if place is None else str(place.value)
     try:
         moment = datetime.fromisoformat(place.value) if isinstance(place.value, str) else None
@@ -192,7 +192,7 @@ def _merge(extensions: Mapping[str, Place], key: tuple[str, ...], keep_raw: bool
     place = extensions.get("merge")
     if place is None:
         return Merge.REPLACE
-    if place.value not in set(Merge):
+    if not isinstance(place.value, str) or place.value not in set(Merge):
         place.refuse(f"{place.shown}: must be {either(Merge)}")
         return Merge.REPLACE
     merge = Merge(place.value)
@@ -223,9 +223,12 @@ def _share(place: Place | None) -> float:
     return float(place.value)
 
 
-def _group(place: Place | None, default: str) -> str:
+def _group(place: Place | None, name: str, parallelism: int) -> str:
+    default = DEFAULT_GROUP if parallelism == 1 else name
     if place is None:
         return default
+    if parallelism > 1:
+        place.refuse(f"with a parallelism of {parallelism} the dataset has drains of its own; remove drain_group")
     if not isinstance(place.value, str) or dataset_name_problem(place.value) is not None:
         place.refuse(f"{place.shown}: a group's name is snake_case, at most 40 characters, such as {DEFAULT_GROUP}")
         return default

@@ -2,18 +2,19 @@
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from functools import lru_cache
 from math import isfinite
 from typing import Any
 from zoneinfo import available_timezones
 
-from pista.contracts.dataset import Column, LogicalType
+from pista.contracts.dataset import Column, LogicalType, Pii
 from pista.contracts.document import Place
 from pista.contracts.extensions import COLUMN_EXTENSIONS, read_extensions
 from pista.contracts.names import column_name_problem
 from pista.contracts.problems import did_you_mean, either, shown
+from pista.contracts.reading import IN_MESSAGE, NESTED, Reading, read_reading
 
 # logicalTypeOptions.format of the standard: the type in PostgreSQL
 INTEGERS = {"i16": "smallint", "i32": "integer", "i64": "bigint"}
@@ -27,6 +28,8 @@ OPTIONS = {
     LogicalType.BOOLEAN: (),
     LogicalType.TIMESTAMP: ("timezone", "defaultTimezone", "minimum", "maximum"),
     LogicalType.DATE: ("minimum", "maximum"),
+    LogicalType.OBJECT: (),
+    LogicalType.ARRAY: (),
 }
 CLASSIFICATIONS = {"public": True, "internal": True, "confidential": False, "restricted": False, "pii": False}
 
@@ -46,13 +49,16 @@ def read_column(place: Place, in_message: bool) -> Column | None:
     if kind is None:
         return None
     sql_type = _sql_type(kind, options)
-    classification = place["classification"].value or "internal"
+    extensions = read_extensions(place["customProperties"], COLUMN_EXTENSIONS)
+    if in_message:
+        reading = read_reading(place, name, kind, extensions)
+    else:
+        reading = Reading(name)
+        _refuse_message(place, extensions)
+    classification = place["classification"].value or ("internal" if reading.pii is None else "pii")
     if classification not in CLASSIFICATIONS:
         hint = f"must be {either(CLASSIFICATIONS)}"
         place["classification"].refuse(f"{shown(classification)}: {hint}")
-    source = place["physicalName"].value
-    if source is not None and not in_message:
-        place["physicalName"].refuse("only a source has fields of messages; a mart's column is what its SELECT names")
     if place["unique"].value and not place["primaryKey"].value:
         place["unique"].refuse("is not enforced; write a quality rule: metric duplicateValues, mustBe 0")
     check = _value_check(kind, sql_type)
@@ -60,17 +66,19 @@ def read_column(place: Place, in_message: bool) -> Column | None:
     shortest, longest = options["minLength"].value, options["maxLength"].value
     _check_order(options["maximum"], minimum, maximum)
     _check_order(options["maxLength"], shortest, longest)
-    unit = read_extensions(place["customProperties"], COLUMN_EXTENSIONS).get("unit")
+    if kind in NESTED:
+        _check_nested(place, kind, classification)
+    unit = extensions.get("unit")
     return Column(
         name=name,
-        source=source if source is not None else name,
+        source=reading.source,
         logical_type=kind,
         sql_type=sql_type,
         description=(place["description"].value or "").strip(),
         required=bool(place["required"].value or place["primaryKey"].value),
         unit=unit.value if unit else None,
         classification=classification,
-        served=CLASSIFICATIONS.get(classification, False),
+        served=CLASSIFICATIONS.get(classification, False) and reading.pii is not Pii.DROP,
         examples=tuple(place["examples"].value or ()),
         enum=_enum(place["enum"], kind, check),
         minimum=minimum,
@@ -78,8 +86,47 @@ def read_column(place: Place, in_message: bool) -> Column | None:
         min_length=shortest,
         max_length=longest,
         pattern=_pattern(options["pattern"]),
-        zone=_zone(options) if kind is LogicalType.TIMESTAMP else None,
+        zone=_zone(options, reading) if kind is LogicalType.TIMESTAMP else None,
+        origin=reading.origin,
+        path=reading.path,
+        coercion=reading.coercion,
+        time_format=reading.time_format,
+        pii=reading.pii,
     )
+
+
+def _refuse_message(place: Place, extensions: Mapping[str, Place]) -> None:
+    """A mart has no messages, and so nothing that says how a value stands in one."""
+    message = "only a source has fields of messages; a mart's column is what its SELECT names"
+    if place["physicalName"].value is not None:
+        place["physicalName"].refuse(message)
+    for name in IN_MESSAGE:
+        if name in extensions:
+            extensions[name].refuse(message)
+
+
+def _check_nested(place: Place, kind: LogicalType, classification: str) -> None:
+    """Objects and arrays are stored whole; what the contract says of their insides is for readers."""
+    if place["primaryKey"].value:
+        place["primaryKey"].refuse(f"an {kind} cannot be part of the key; read a field in it by the property source")
+    for inner in _insides(place):
+        for named in ("primaryKey", "unique", "partitioned", "quality"):
+            if inner[named].value:
+                inner[named].refuse(
+                    f"nothing within an {kind} is held to rules; read the field as a column of its own, "
+                    "by the property source"
+                )
+        hidden = inner["classification"]
+        if CLASSIFICATIONS.get(classification) and CLASSIFICATIONS.get(hidden.value, True) is False:
+            hidden.refuse(
+                f"{hidden.shown}: the {kind} is {classification} and served whole; classify it {hidden.value}"
+            )
+
+
+def _insides(place: Place) -> Iterator[Place]:
+    for inner in (*place["properties"], *([place["items"]] if place["items"].value is not None else [])):
+        yield inner
+        yield from _insides(inner)
 
 
 def _logical_type(place: Place) -> LogicalType | None:
@@ -95,7 +142,14 @@ def _valid_options(kind: LogicalType) -> str:
 
 
 def _sql_type(kind: LogicalType, options: Place) -> str:
-    fixed = {"string": "text", "boolean": "boolean", "timestamp": "timestamptz", "date": "date"}
+    fixed = {
+        LogicalType.STRING: "text",
+        LogicalType.BOOLEAN: "boolean",
+        LogicalType.TIMESTAMP: "timestamptz",
+        LogicalType.DATE: "date",
+        LogicalType.OBJECT: "jsonb",
+        LogicalType.ARRAY: "jsonb",
+    }
     if kind in fixed:
         return fixed[kind]
     formats, default = (INTEGERS, "bigint") if kind is LogicalType.INTEGER else (NUMBERS, "double precision")
@@ -199,8 +253,11 @@ def _zones() -> tuple[str, ...]:
     return tuple(sorted(available_timezones()))
 
 
-def _zone(options: Place) -> str | None:
+def _zone(options: Place, reading: Reading) -> str | None:
     carried, zone = options["timezone"], options["defaultTimezone"]
+    if reading.is_instant and carried.value is False:
+        carried.refuse("the values count from 1970 in UTC and have no zone; remove timezone and defaultTimezone")
+        return None
     if carried.value is not False:
         if zone.value is not None:
             zone.refuse("applies only to values without zone; add timezone: false, or remove it")

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TypedDict
 
 from pista.contracts.columns import read_column
-from pista.contracts.dataset import Column, Dataset
+from pista.contracts.dataset import Column, Dataset, Kind, Merge, Origin, Pii
 from pista.contracts.document import Document, Place, read_document
-from pista.contracts.extensions import DATASET_EXTENSIONS, misplaced_extensions, read_extensions
-from pista.contracts.kinds import Table, read_mart, read_source
+from pista.contracts.extensions import DATASET_EXTENSIONS, extension, misplaced_extensions, read_extensions
+from pista.contracts.kinds import Body, Table, read_mart, read_source
 from pista.contracts.names import IDENTIFIER, TAG, VERSION, dataset_name_problem
+from pista.contracts.paths import source_of
 from pista.contracts.problems import either, shown
 from pista.contracts.quality import read_quality
 from pista.contracts.sla import read_sla
@@ -44,7 +45,7 @@ def read_contract(file: Path) -> Contract:
     kafka = [server for server in root["servers"] if server["type"].value == "kafka"]
     elements = root["schema"]
     columns = _read_columns(elements[0]["properties"], in_message=transform is None)
-    quality = read_quality(elements[0], list(columns))
+    quality = read_quality(elements[0], [name for name, column in columns.items() if not _is_dropped(column)])
     contract.extensions = read_extensions(root["customProperties"], DATASET_EXTENSIONS)
     for place in misplaced_extensions(root):
         place.refuse("nobody reads a custom property here; Pista's stand at the top level and in the columns")
@@ -57,11 +58,12 @@ def read_contract(file: Path) -> Contract:
         table = Table(elements[0], columns)
         read = read_source if transform is None else read_mart
         body = read(table, root, contract.extensions)
-        sla = read_sla(root["slaProperties"], file.stem, is_source=transform is None)
+        sla = read_sla(root["slaProperties"], file.stem, _no_retention(body))
         if not document.problems:
             contract.dataset = Dataset(
                 name=file.stem,
-                columns=tuple(column for column in columns.values() if column),
+                columns=tuple(column for column in columns.values() if column and not _is_dropped(column)),
+                dropped=tuple(column for column in columns.values() if column and _is_dropped(column)),
                 quality=quality,
                 transform=None if transform is None else embeddable(transform),
                 contract_hash=sha256(file.read_bytes() + (transform or "").encode()).hexdigest(),
@@ -94,7 +96,7 @@ def _read_transform(document: Document) -> str | None:
 def _read_columns(properties: Place, in_message: bool) -> dict[str, Column | None]:
     """Columns by name; None where one cannot be read."""
     columns: dict[str, Column | None] = {}
-    fields: dict[str, str] = {}
+    places: dict[tuple[Origin, tuple[str | int, ...]], str] = {}
     for place in properties:
         name = place["name"].value
         if not isinstance(name, str):
@@ -103,11 +105,28 @@ def _read_columns(properties: Place, in_message: bool) -> dict[str, Column | Non
             place["name"].refuse(f"{shown(name)} stands twice; each column has a name of its own")
             continue
         columns[name] = None if place.broken else read_column(place, in_message)
-        source = place["physicalName"].value or name
-        if source in fields:
-            place["physicalName"].refuse(f"{shown(source)} is read by the column {fields[source]} already")
-        fields[source] = name
+        column = columns[name]
+        if column is None or not in_message:
+            continue
+        source = source_of(column)
+        if (other := places.setdefault((source.origin, source.steps), name)) != name:
+            (extension(place, "source") or place["physicalName"]).refuse(
+                f"{shown(source.text)} is read by the column {other} already"
+            )
     return columns
+
+
+def _no_retention(body: Body) -> str | None:
+    if body["kind"] is Kind.MART:
+        return "a mart has none"
+    if not body["keep_raw"]:
+        return "raw: false keeps none"
+    patches = body["merge"] is Merge.PATCH
+    return "merge: patch folds the events of a key from them, however old they are" if patches else None
+
+
+def _is_dropped(column: Column | None) -> bool:
+    return column is not None and column.pii is Pii.DROP
 
 
 class _Header(TypedDict):

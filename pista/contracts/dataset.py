@@ -28,6 +28,8 @@ class LogicalType(StrEnum):
     BOOLEAN = "boolean"
     TIMESTAMP = "timestamp"
     DATE = "date"
+    OBJECT = "object"  # jsonb, as is ARRAY
+    ARRAY = "array"
 
 
 class Origin(StrEnum):
@@ -42,8 +44,8 @@ class Origin(StrEnum):
 class Coercion(StrEnum):
     """How a value of another type becomes the column's."""
 
-    TEXT = "text"  # a string that holds a number or a boolean
-    EPOCH_S = "epoch_s"  # a number of seconds since 1970 UTC; the others likewise
+    TEXT = "text"  # a string that holds a number or a boolean as JSON writes it, or the number or boolean itself
+    EPOCH_S = "epoch_s"  # a number of seconds since 1970 UTC, or a string that holds one; the others likewise
     EPOCH_MS = "epoch_ms"
     EPOCH_US = "epoch_us"
     EPOCH_NS = "epoch_ns"
@@ -158,6 +160,7 @@ class Dataset:
     kind: Kind
     columns: tuple[Column, ...]
     key: tuple[str, ...]  # primary key in order; an append dataset has none of its own
+    dropped: tuple[Column, ...] = ()  # ``pii: drop``: held to their rules, then removed; no columns of the table
     description: str = ""
     domain: str = "default"
     tags: tuple[str, ...] = ()

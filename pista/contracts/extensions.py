@@ -39,6 +39,81 @@ EXTENSIONS = (
     Extension(
         "cooldown", "dataset", "marts", "ISO 8601 duration such as `PT30S`", "Least time between two automatic builds."
     ),
+    Extension(
+        "framing",
+        "dataset",
+        "sources",
+        "`none` (default), `confluent` or `glue`",
+        "Which registry the schema of a message is in.",
+    ),
+    Extension("envelope", "dataset", "upsert sources", "`debezium`", "Values are change events; the row is in them."),
+    Extension(
+        "where",
+        "dataset",
+        "sources",
+        "mapping of source to value or list of values",
+        "Records for which not all hold belong to others: counted, not stored.",
+    ),
+    Extension(
+        "start",
+        "dataset",
+        "sources",
+        "`earliest` (default), `latest`, or a time with offset",
+        "Where the first drain begins.",
+    ),
+    Extension(
+        "merge",
+        "dataset",
+        "upsert sources",
+        "`replace` (default) or `patch`",
+        "`patch`: fields that an event lacks keep their value.",
+    ),
+    Extension("raw", "dataset", "sources", "`false`", "Loaded records are not kept in `raw`."),
+    Extension(
+        "quarantine_share",
+        "dataset",
+        "sources",
+        "0 to 1; default 0.5",
+        "More of a batch than this in quarantine stops the dataset.",
+    ),
+    Extension(
+        "parallelism", "dataset", "sources", "1 (default) to 64", "Drains at once, each with partitions of its own."
+    ),
+    Extension(
+        "drain_group",
+        "dataset",
+        "sources without `parallelism`",
+        "snake_case; default `default`",
+        "Datasets of one group share a drain run.",
+    ),
+    Extension(
+        "source",
+        "column",
+        "columns of sources",
+        "path such as `flight.legs[0].id`",
+        "Where the value stands, if it is no field at the top of the message's value.",
+    ),
+    Extension(
+        "coerce",
+        "column",
+        "columns of sources",
+        "`text`, `epoch_s`, `epoch_ms`, `epoch_us`, `epoch_ns` or `epoch_days`",
+        "The form that the values have instead of the column's type.",
+    ),
+    Extension(
+        "format",
+        "column",
+        "dates and timestamps of sources",
+        "strptime format such as `%d/%m/%Y %H:%M`",
+        "The form of dates and times that are not ISO 8601.",
+    ),
+    Extension(
+        "pii",
+        "column",
+        "columns of sources",
+        "`drop` or `hash`",
+        "What becomes of a personal value before it is stored.",
+    ),
     Extension("unit", "column", "every column", "UCUM code such as `min` or `[degF]`", "Unit of the values."),
 )
 DATASET_EXTENSIONS = tuple(e.name for e in EXTENSIONS if e.place == "dataset")
@@ -63,6 +138,12 @@ def read_extensions(place: Place, known: tuple[str, ...]) -> Mapping[str, Place]
         unit.refuse(f"{unit.shown}: must be a UCUM code such as min or [degF]")
         del found["unit"]
     return found
+
+
+def extension(place: Place, name: str) -> Place | None:
+    """The value of one of Pista's custom properties, whatever else is wrong with them; None if it is not there."""
+    items = (item for item in place["customProperties"] if item["vendor"].value in (None, VENDOR))
+    return next((item["value"] for item in items if item["property"].value == name), None)
 
 
 def misplaced_extensions(place: Place) -> Iterator[Place]:

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypedDict
 
-from pista.contracts.dataset import Column, Kind, LogicalType, MartInput
+from pista.contracts import topic
+from pista.contracts.dataset import Column, Kind, LogicalType, MartInput, Pii
 from pista.contracts.document import Place
 from pista.contracts.durations import read_iso_duration
 from pista.contracts.names import TOPIC
 from pista.contracts.problems import did_you_mean, either
 
-SOURCE_ONLY = ("ordering", "managed", "partitions", "compacted")
+SOURCE_ONLY = ("ordering", "managed", "partitions", "compacted", *topic.SOURCE_ONLY)
 MART_ONLY = ("inputs", "cooldown")
 ORDERING_TYPES = (LogicalType.INTEGER, LogicalType.NUMBER, LogicalType.TIMESTAMP, LogicalType.DATE)
 SLICE_TYPES = (LogicalType.DATE, LogicalType.INTEGER, LogicalType.STRING, LogicalType.TIMESTAMP)
@@ -29,12 +29,14 @@ class Table:
     def check_served(self, name: str, role: str) -> None:
         """A column whose values show elsewhere (in keys, cursors, slices) cannot be one that is not served."""
         column = self.columns.get(name)
-        if column is not None and not column.served:
+        if column is not None and not column.served and column.pii is not Pii.DROP:
+            hashed = column.pii is Pii.HASH and role == "part of the key"
+            way = "; with classification: internal its hash is served, and can" if hashed else ""
             place = next(p for p in self.place["properties"] if p["name"].value == name)
-            place["classification"].refuse(f"a {column.classification} column is not served and cannot be {role}")
+            place["classification"].refuse(f"a {column.classification} column is not served and cannot be {role}{way}")
 
 
-class Body(TypedDict, total=False):
+class Body(topic.TopicReading, total=False):
     """The fields of a Dataset that its kind decides."""
 
     kind: Kind
@@ -54,17 +56,11 @@ def read_source(table: Table, root: Place, extensions: Mapping[str, Place]) -> B
     for place in table.place["properties"]:
         if place["partitioned"].value:
             place["partitioned"].refuse("only a mart has slices; this dataset is a source")
-    for server in root["servers"]:
-        if server["type"].value == "kafka":
-            if server["format"].value not in (None, "json"):
-                server["format"].refuse(f"{server['format'].shown} is not supported yet; must be json")
-            if str(server["encoding"].value or "UTF-8").upper() not in ("UTF-8", "UTF8"):
-                server["encoding"].refuse(f"{server['encoding'].shown} is not supported; must be UTF-8")
-    topic = table.place["physicalName"]
-    if topic.value is None:
+    named = table.place["physicalName"]
+    if named.value is None:
         table.place.refuse("the field physicalName is missing: it names the topic")
-    elif not TOPIC.match(topic.value) or topic.value in (".", ".."):
-        topic.refuse(f"{topic.shown} is no name of a topic: 1 to 249 letters, digits, dots, dashes or underscores")
+    elif not TOPIC.match(named.value) or named.value in (".", ".."):
+        named.refuse(f"{named.shown} is no name of a topic: 1 to 249 letters, digits, dots, dashes or underscores")
     key = _read_key(table)
     managed = _flag(extensions, "managed")
     partitions, compacted = extensions.get("partitions"), _flag(extensions, "compacted")
@@ -74,13 +70,23 @@ def read_source(table: Table, root: Place, extensions: Mapping[str, Place]) -> B
         extensions["compacted"].refuse("needs a primaryKey, for compaction keeps the newest message of a key")
     if partitions is not None and not (type(partitions.value) is int and 1 <= partitions.value <= MAX_PARTITIONS):
         partitions.refuse(f"{partitions.shown}: must be a whole number from 1 to {MAX_PARTITIONS}")
+        partitions = None
+    count = partitions.value if partitions else DEFAULT_PARTITIONS
+    made = count if managed else None
+    servers = [server for server in root["servers"] if server["type"].value == "kafka"]
+    reading = topic.read_topic(str(root["name"].value), servers, key, made, extensions)
+    topic.check_places(table.place["properties"], table.columns, reading["where"], extensions.get("where"))
     return Body(
         kind=Kind.UPSERT if key else Kind.APPEND,
         key=key,
-        topic=topic.value,
-        partitions=(partitions.value if partitions else DEFAULT_PARTITIONS) if managed else None,
+        topic=named.value,
+        partitions=made,
         compacted=compacted,
         ordering=_read_ordering(table, extensions.get("ordering"), key),
+        slice_column=None,
+        inputs=(),
+        cooldown=timedelta(0),
+        **reading,
     )
 
 

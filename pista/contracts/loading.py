@@ -22,6 +22,7 @@ def load_datasets(folder: Path) -> dict[str, Dataset]:
     contracts = {file.stem: read_contract(file) for file in sorted(folder.glob("*.yaml"))}
     problems = _strays(folder, contracts)
     _check_unique(contracts)
+    _check_groups(contracts)
     for contract in contracts.values():
         _check_inputs(contract, contracts)
     graph = {name: _reads(contract, contracts) for name, contract in contracts.items()}
@@ -64,6 +65,18 @@ def _check_unique(contracts: Mapping[str, Contract]) -> None:
         topic = contract.dataset.topic if contract.dataset and contract.dataset.partitions else None
         if topic is not None and (other := makers.setdefault(topic, name)) != name:
             contract.extensions["managed"].refuse(f"the topic {topic} is made by {other} already")
+
+
+def _check_groups(contracts: Mapping[str, Contract]) -> None:
+    """A dataset with ``parallelism`` has drains of its own, which are called like it."""
+    for name, contract in contracts.items():
+        group = contract.extensions.get("drain_group")
+        owner = contracts.get(str(group.value)) if group else None
+        if group and owner and owner.name != name and owner.dataset and owner.dataset.parallelism > 1:
+            group.refuse(
+                f"{group.shown} are the drains of that dataset alone, for it has a parallelism of "
+                f"{owner.dataset.parallelism}; name another group"
+            )
 
 
 def _reads(contract: Contract, contracts: Mapping[str, Contract]) -> set[str]:

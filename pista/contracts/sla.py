@@ -30,8 +30,8 @@ class Sla(TypedDict):
     retention: timedelta | None
 
 
-def read_sla(places: Place, name: str, is_source: bool) -> Sla:
-    """Freshness (older is stale) and retention (of raw records)."""
+def read_sla(places: Place, name: str, no_retention: str | None) -> Sla:
+    """Freshness (older is stale) and retention (of raw records); ``no_retention`` says why there can be none."""
     sla = Sla(freshness=None, retention=None)
     seen: set[str] = set()
     for place in places:
@@ -48,8 +48,8 @@ def read_sla(places: Place, name: str, is_source: bool) -> Sla:
         duration = read_sla_duration(place)
         if kind.value == "freshness":
             sla["freshness"] = duration
-        elif not is_source:
-            kind.refuse("retention is that of raw records; a mart has none")
+        elif no_retention is not None:
+            kind.refuse(f"retention is that of raw records; {no_retention}")
         else:
             sla["retention"] = duration
     return sla

@@ -139,7 +139,6 @@ SOURCES = {
     "column twice": Broken("- name: delay", "- name: day", f"{P}[day].name", "'day' stands twice", "- name: day\n        logicalType: integer"),
     "field twice": Broken("Distancia aérea", "delay", f"{P}[distance].physicalName", "'delay' is read by the column delay already", "physicalName: delay"),
     "no type": Broken("        logicalType: number\n", "", f"{P}[distance]", "the field logicalType is missing", "- name: distance"),
-    "nested": Broken("logicalType: number", "logicalType: object", f"{P}[distance].logicalType", "object is not supported yet; must be string"),
     "option not supported": Broken("minimum: -60", "exclusiveMinimum: -60", f"{P}[delay].logicalTypeOptions.exclusiveMinimum", "not supported for integer; valid: format, minimum, maximum", "exclusiveMinimum"),
     "boolean with options": Broken("logicalType: number", "logicalType: boolean\n        logicalTypeOptions: {format: x}", f"{P}[distance].logicalTypeOptions.format", "it has no options", "{format: x}"),
     "format not supported": Broken("format: i16", "format: u8", f"{P}[delay].logicalTypeOptions.format", "'u8' is not supported; must be i16, i32 or i64", "format: u8"),
@@ -183,7 +182,8 @@ SOURCES = {
     "sliced source": Broken("logicalType: number", "logicalType: number\n        partitioned: true", f"{P}[distance].partitioned", "only a mart has slices", "partitioned"),
     "no topic": Broken("    physicalName: nyc.legs\n", "", "schema[legs]", "physicalName is missing: it names the topic", "  - name: legs"),
     "bad topic": Broken("physicalName: nyc.legs", "physicalName: nyc/legs", "schema[legs].physicalName", "'nyc/legs' is no name of a topic", "nyc/legs"),
-    "avro": Broken("format: json", "format: avro", "servers[0].format", "'avro' is not supported yet; must be json", "avro"),
+    "format": Broken("format: json", "format: xml", "servers[0].format", "'xml' is not supported; must be json, avro or protobuf", "xml"),
+    "avro without framing": Broken("format: json", "format: avro", "servers[0].format", "add the custom property framing: confluent or glue", "avro"),
     "encoding": Broken("format: json", "format: json, encoding: latin-1", "servers[0].encoding", "must be UTF-8", "latin-1"),
     # SLA
     "unknown SLA": Broken("property: freshness", "property: freshnes", "slaProperties[freshnes].property", "did you mean freshness?", "freshnes"),

@@ -33,6 +33,11 @@ class Batch:
     read_ms: float
     decode_ms: float
 
+    @property
+    def again(self) -> bool:
+        """Whether it may hold records that were loaded, or quarantined, before."""
+        return not self.planned or any(entry.reached > entry.next_offset for entry in self.planned.values())
+
     def next_entries(self) -> dict[int, Entry]:
         """Where the ledger stands once this batch is committed."""
         greatest = {
@@ -40,13 +45,7 @@ class Batch:
             for p in np.unique(self.records.partitions)
         }
         return {
-            partition: Entry(
-                partition,
-                entry.topic_id,
-                entry.epoch,
-                self.positions[partition],
-                max(entry.order_time, moment(greatest.get(partition, 0))),
-            )
+            partition: entry.moved(self.positions[partition], max(entry.order_time, moment(greatest.get(partition, 0))))
             for partition, entry in self.planned.items()
         }
 

@@ -59,7 +59,7 @@ COLUMNS = """
 def store(connection: Connection[TupleRow], batch: Batch, rejections: Sequence[Rejection], run_id: str) -> None:
     """Keep the rejected records, and mark those that this batch loaded as resolved, inside the loading transaction."""
     loaded = np.setdiff1d(batch.decoded.index, [rejection.index for rejection in rejections])
-    if not batch.planned:  # a replay or retry: only those can load what lay in quarantine
+    if batch.again:  # only then can it load what lay in quarantine
         with connection.cursor() as cursor:
             cursor.executemany(
                 """

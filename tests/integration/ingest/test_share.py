@@ -129,7 +129,7 @@ def test_three_drains_race_with_a_producer_and_growth_and_one_is_killed(
 
 def test_shares_do_not_lose_races_against_each_other(lab: Lab, create_topic: Create) -> None:
     use_topic(lab, create_topic)
-    lab.produce((event(f"k{i % 700}", pax=i) for i in range(6000)))
+    lab.produce(event(f"k{i % 700}", pax=i) for i in range(6000))
 
     def run(slot: int) -> DrainReport:
         settings = lab.settings.model_copy(update={"drain_idle_seconds": 0.5, "batch_max_records": 100})

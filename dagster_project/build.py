@@ -28,7 +28,6 @@ def build_defs(
 
     Raises:
         ContractError: a contract is not valid; Dagster shows the text, which names file and line.
-        GroupNameError: two contracts do not agree on what a group is.
     """
     if datasets is None:
         from pista.contracts.loading import load_datasets

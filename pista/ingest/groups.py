@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pista.contracts.dataset import Dataset
+from pista.contracts.problems import ContractError, Problem
 from pista.ingest.share import WHOLE, Share
 
-
-class GroupNameError(ValueError):
-    """A group is called as a dataset that is drained by itself."""
+OTHER_RUNS = 8  # builds of marts, checks and maintenance that may run beside the drains
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ def drain_groups(datasets: Iterable[Dataset]) -> list[Group]:
     """Every group of source datasets.
 
     Raises:
-        GroupNameError: a ``drainGroup`` is called as a dataset with ``parallelism``.
+        ContractError: a group is called as a dataset with ``parallelism``, which is a group of its own.
     """
     grouped: dict[str, list[Dataset]] = {}
     alone: list[Dataset] = []
@@ -34,12 +34,12 @@ def drain_groups(datasets: Iterable[Dataset]) -> list[Group]:
         elif dataset.is_source:
             grouped.setdefault(dataset.drain_group, []).append(dataset)
     for dataset in alone:
-        if dataset.name in grouped:
-            raise GroupNameError(
-                f"dataset {dataset.name} has a parallelism of {dataset.parallelism} and so drains of its own, "
-                f"but a group of datasets is called {dataset.name} too ({grouped[dataset.name][0].name} is in it). "
-                "Call the group otherwise."
+        for other in grouped.get(dataset.name, ()):
+            message = (
+                f"the drains of {dataset.name} are its own, for it has a parallelism of {dataset.parallelism}; "
+                "call the group otherwise"
             )
+            raise ContractError([Problem(other.path or Path(other.name), 0, "drain_group", dataset.name, message)])
     return [
         *(Group(name, tuple(members)) for name, members in grouped.items()),
         *(
@@ -49,3 +49,11 @@ def drain_groups(datasets: Iterable[Dataset]) -> list[Group]:
             for dataset in alone
         ),
     ]
+
+
+def most_runs(groups: Iterable[Group]) -> int:
+    """How many runs Dagster has to allow at once: each drain, its successor during a hand-over, and some others.
+
+    All drains that started with the machine hand over in the same minute.
+    """
+    return 2 * sum(len(group.shares) for group in groups) + OTHER_RUNS

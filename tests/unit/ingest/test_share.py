@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pista.contracts.dataset import Dataset, Kind
-from pista.ingest.groups import Group, GroupNameError, drain_groups
+from pista.contracts.problems import ContractError
+from pista.ingest.groups import Group, drain_groups, most_runs
 from pista.ingest.handover import Other, Turn, decide
 from pista.ingest.share import WHOLE, Share
 
@@ -59,8 +60,13 @@ def test_datasets_drain_by_group_and_parallel_ones_alone() -> None:
 
 def test_a_group_may_not_be_called_as_a_parallel_dataset() -> None:
     datasets = [replace(PLAIN, parallelism=2), replace(PLAIN, name="weather", drain_group="flights")]
-    with pytest.raises(GroupNameError, match=r"group of datasets is called flights too \(weather is in it\)"):
+    with pytest.raises(ContractError, match=r"weather: drain_group: the drains of flights are its own"):
         drain_groups(datasets)
+
+
+def test_every_drain_has_room_for_its_successor() -> None:
+    groups = drain_groups([replace(PLAIN, parallelism=3), replace(PLAIN, name="weather"), replace(PLAIN, name="other")])
+    assert most_runs(groups) == 2 * (3 + 1) + 8
 
 
 @pytest.mark.parametrize(

@@ -111,9 +111,7 @@ class Drill:
         producer = KafkaProducer(bootstrap_servers=self.bootstrap, acks="all", linger_ms=5)
         for number in range(self.produced, self.produced + count):
             key = f"k{number % KEYS}"
-            producer.send(
-                self.dataset.topic, key=key.encode(), value=json.dumps({"id": key, "pax": number}).encode()
-            )
+            producer.send(self.dataset.topic, key=key.encode(), value=json.dumps({"id": key, "pax": number}).encode())
         producer.flush()
         producer.close()
         self.produced += count
@@ -181,7 +179,7 @@ class Drill:
                 should_stop=self._stop.is_set,
                 on_batch=self.reports.append,
             )
-        except BaseException as error:  # noqa: BLE001 - the test looks at it
+        except BaseException as error:
             self._ended = error
 
 

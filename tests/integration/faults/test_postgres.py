@@ -1,4 +1,4 @@
-"""PostgreSQL restarted, killed, without connections, without disk: the drain waits, or ends and is followed by another."""
+"""PostgreSQL restarted, killed, out of connections, out of disk: the drain waits, or ends and another goes on."""
 
 import logging
 import os

@@ -1,6 +1,6 @@
 """A process that drains the dataset of a pickle file, or a share of it, to be killed by tests. Not a test.
 
-    python drain_process.py FILE RUN [SHARE [STEP OCCURRENCE]]
+python drain_process.py FILE RUN [SHARE [STEP OCCURRENCE]]
 """
 
 import importlib.util

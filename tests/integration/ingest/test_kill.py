@@ -1,4 +1,4 @@
-"""kill -9 at every step of the transaction: the next drain goes on where the ledger stands, and no row is missing or doubled.
+"""kill -9 at every step of the transaction: the next drain goes on where the ledger stands; no row is lost or doubled.
 
 ``--kills N`` says how many; ``make soak`` asks for the 200 of the table in docs/reference/faults.md.
 """
@@ -75,7 +75,7 @@ class Soak:
                     self.survived[step] += 1
                     self.steps.put(step)
                 assert self.survived.total() < 40 + 2 * self.killed.total(), f"drains survive: {self.survived}"
-        except BaseException as error:  # noqa: BLE001 - the test's thread raises it
+        except BaseException as error:
             self.errors.append(error)
 
     def _produce(self) -> None:

@@ -34,3 +34,11 @@ def test_every_condition_is_documented_and_exported_by_name() -> None:
     codes = {condition.code for condition in conditions.IngestCondition.__subclasses__()}
     assert set(rows("ingestion.md", "Conditions that stop a dataset")) == codes
     assert all(name in str(conditions.IngestCondition.__doc__) for name in ("TopicMissing", "PartitionRemoved"))
+
+
+def test_every_test_that_the_fault_tables_name_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (REFERENCE / "faults.md").read_text(encoding="utf-8")))
+    folder = REFERENCE.parents[1] / "tests" / "integration"
+    there = {name for file in folder.rglob("test_*.py") for name in re.findall(r"def (test_\w+)\(", file.read_text())}
+    assert named
+    assert named <= there

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pista.kafka.formats.errors import FormatError
 from pista.kafka.formats.protobuf import compile_protobuf
-from pista.kafka.formats.protoc import MAIN, compile_text
+from pista.kafka.formats.protoc import MAIN, descriptors
 from pista.kafka.formats.schemas import Schema, SchemaType
 
 MONEY = 'syntax = "proto3"; package common; message Money { int64 unitsOf = 1; string currency = 2; }'
@@ -75,7 +75,7 @@ def decode() -> Callable[[bytes, int], bytes]:
 def make() -> Make:
     """``make("Leg.Crew", id=1)``: a message of the schema."""
     pool = DescriptorPool()
-    for file in compile_text(SCHEMA).file:
+    for file in descriptors(SCHEMA):
         pool.AddSerializedFile(file.SerializeToString())
     assert pool.FindFileByName(MAIN).package == "air"
     return lambda name, **fields: GetMessageClass(pool.FindMessageTypeByName(f"air.{name}"))(**fields)

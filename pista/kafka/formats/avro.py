@@ -32,11 +32,11 @@ LOGICAL: dict[tuple[str, str], Reader] = {
     ("int", "time-millis"): types.time(1_000),
     ("long", "time-micros"): types.time(1),
     ("long", "timestamp-millis"): types.moment(types.UTC_EPOCH, 1_000),
-    ("long", "timestamp-micros"): types.moment(types.UTC_EPOCH, 1),
-    ("long", "timestamp-nanos"): types.moment(types.UTC_EPOCH, 1, 1_000),
+    ("long", "timestamp-micros"): types.moment(types.UTC_EPOCH, 1_000_000),
+    ("long", "timestamp-nanos"): types.moment(types.UTC_EPOCH, 1_000_000_000),
     ("long", "local-timestamp-millis"): types.moment(types.EPOCH, 1_000),
-    ("long", "local-timestamp-micros"): types.moment(types.EPOCH, 1),
-    ("long", "local-timestamp-nanos"): types.moment(types.EPOCH, 1, 1_000),
+    ("long", "local-timestamp-micros"): types.moment(types.EPOCH, 1_000_000),
+    ("long", "local-timestamp-nanos"): types.moment(types.EPOCH, 1_000_000_000),
 }
 UUID_BYTES = 16
 MISSHAPEN = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # of JSON that is no schema

@@ -23,7 +23,8 @@ DECIMAL_BYTES = 1785  # hold fewer digits than that
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - local times count from a local epoch
 UTC_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY = Date(1970, 1, 1).toordinal()
-DAY_US = 86_400_000_000
+SECOND_US = 1_000_000
+DAY_US = 86_400 * SECOND_US
 
 
 class AvroError(Exception):
@@ -110,7 +111,12 @@ float64 = _floating("<d")
 
 def string(data: bytes, at: int) -> tuple[str, int]:
     """A length and that many bytes of UTF-8."""
-    count, at = long(data, at)
+    count = data[at]
+    if count < 0x80 and not count & 1:  # nearly all lengths are of one byte
+        at += 1
+        count >>= 1
+    else:
+        count, at = long(data, at)
     end = at + count
     if not at <= end <= len(data):
         raise AvroError("the payload is cut off")
@@ -195,12 +201,13 @@ def time(microseconds: int) -> Reader:
     return read
 
 
-def moment(epoch: datetime, multiply: int, divide: int = 1) -> Reader:
-    """A time since that epoch in units of ``multiply / divide`` microseconds, rounded down to a microsecond."""
+def moment(epoch: datetime, per_second: int) -> Reader:
+    """A time since that epoch in units of which a second has so many, rounded down to a microsecond."""
 
     def read(data: bytes, at: int) -> tuple[datetime, int]:
         count, at = long(data, at)
-        return epoch + timedelta(0, 0, count * multiply // divide), at
+        # a timedelta of microseconds alone takes twice as long
+        return epoch + timedelta(0, count // per_second, count % per_second * SECOND_US // per_second), at
 
     return read
 

@@ -314,6 +314,17 @@ def test_an_address_that_cannot_be_used_is_refused(url: str | None, words: str) 
     assert "sesame" not in str(raised.value)
 
 
+def test_a_private_authority_is_trusted_if_it_is_named(tls_schema_registry: Any) -> None:
+    registry, ca = tls_schema_registry
+    registry.register('"string"')
+    message = (None, frame(1) + b"\x02a", ())
+    assert plain(Settings(schema_registry_url=registry.url, schema_registry_ca=ca), message).values == [b'"a"']
+    with pytest.raises(RegistryUnavailableError, match="certificate verify failed"):
+        plain(Settings(schema_registry_url=registry.url), message)
+    with pytest.raises(RegistryNotConfiguredError, match="PISTA_SCHEMA_REGISTRY_CA"):
+        plain(Settings(schema_registry_url=registry.url, schema_registry_ca=ca.with_name("none.pem")), message)
+
+
 def test_threads_that_miss_the_same_schema_ask_once(schema_registry: Any, settings: Settings) -> None:
     text = schema_registry.register('"string"')
     start = threading.Barrier(8)

@@ -15,11 +15,11 @@ from uuid import UUID
 
 import orjson
 
+from pista.kafka.formats.decimals import json_number
+
 Reader = Callable[[bytes, int], tuple[Any, int]]
 
 LONG_BITS = 64
-DECIMAL_DIGITS = 4300  # Python writes no longer integers
-DECIMAL_BYTES = 1785  # hold fewer digits than that
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - local times count from a local epoch
 UTC_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY = Date(1970, 1, 1).toordinal()
@@ -159,13 +159,7 @@ def decimal(reader: Reader, scale: int) -> Reader:
 
     def read(data: bytes, at: int) -> tuple[orjson.Fragment, int]:
         value, at = reader(data, at)
-        if len(value) > DECIMAL_BYTES:
-            raise AvroError(f"a decimal has {len(value)} bytes; valid: at most {DECIMAL_BYTES}")
-        unscaled = int.from_bytes(value, "big", signed=True)
-        digits = str(abs(unscaled)).rjust(scale + 1, "0")
-        if scale:
-            digits = f"{digits[:-scale]}.{digits[-scale:]}"
-        return orjson.Fragment(f"-{digits}" if unscaled < 0 else digits), at
+        return json_number(value, scale), at
 
     return read
 

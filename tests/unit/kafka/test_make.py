@@ -3,7 +3,7 @@
 import json
 
 import orjson
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pista.contracts.dataset import Column, Dataset, Framing, Kind, LogicalType, Origin
@@ -75,6 +75,7 @@ HEADERS = st.lists(
 ).map(tuple)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(list(FORMATS)), st.lists(st.tuples(MESSAGES, MESSAGES, HEADERS), max_size=5))
 def test_any_records_become_plain_or_have_an_error(framing: Framing, messages: list) -> None:
     records = Records.of([Record(0, i, 1, key, value, headers) for i, (key, value, headers) in enumerate(messages)])

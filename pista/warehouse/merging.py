@@ -8,7 +8,7 @@ the later one. Both are kept, so any order of arrival ends in the same state.
 
 from collections.abc import Iterable, Sequence
 
-from pista.contracts.dataset import Dataset, Kind
+from pista.contracts.dataset import Dataset, Framing, Kind
 from pista.warehouse.names import curated, literal, quote, quote_all, raw
 from pista.warehouse.tables import POSITION_COLUMNS
 
@@ -17,10 +17,13 @@ RECORD_COLUMNS = {
     **POSITION_COLUMNS,
     "_timestamp": "timestamptz",
     "_key": "bytea",
-    "_value": "text",
+    "_value": "text",  # JSON, or the text form of bytes: see is_binary
     "_headers": "jsonb",
     "_tombstone": "boolean",
 }
+
+# of the stage's lines: characters that next to no text holds
+DELIMITER, QUOTE, NULL = "\x1f", "\x01", "\x02"
 
 Slices = Sequence[tuple[str, str]]  # (mart, column of this dataset that names the mart's slice)
 
@@ -39,21 +42,28 @@ def stage_ddl(dataset: Dataset) -> str:
 
 
 def copy_into_stage(dataset: Dataset) -> str:
-    """COPY of the stage's columns, in their order, as CSV."""
+    """COPY of the stage's columns, in their order, as CSV with the control characters above."""
     names = [column.name for column in dataset.columns] + list(RECORD_COLUMNS)
-    return f"COPY {stage_name(dataset)} ({quote_all(names)}) FROM STDIN (FORMAT csv)"
+    options = f"FORMAT csv, DELIMITER '{DELIMITER}', QUOTE '{QUOTE}', NULL '{NULL}'"
+    return f"COPY {stage_name(dataset)} ({quote_all(names)}) FROM STDIN ({options})"
+
+
+def is_binary(dataset: Dataset) -> bool:
+    """Whether values are not JSON as they stand: then the stage holds their bytes in hexadecimal."""
+    return dataset.framing is not Framing.NONE
 
 
 def insert_raw(dataset: Dataset, *, only_missing: bool) -> str:
     """Staged records into the event log; ``only_missing`` leaves out positions that are there."""
     table = raw(dataset.name)
+    value = "_value::bytea" if is_binary(dataset) else "convert_to(_value, 'UTF8')"
     missing = f"""
         WHERE NOT EXISTS (SELECT FROM {table} r
             WHERE r.epoch = s._epoch AND r.partition = s._partition AND r."offset" = s._offset)
     """
     return f"""
         INSERT INTO {table} (epoch, partition, "offset", order_time, timestamp, key, value, headers)
-        SELECT _epoch, _partition, _offset, _order_time, _timestamp, _key, convert_to(_value, 'UTF8'), _headers
+        SELECT _epoch, _partition, _offset, _order_time, _timestamp, _key, {value}, _headers
         FROM {stage_name(dataset)} s {missing if only_missing else ""}
     """
 

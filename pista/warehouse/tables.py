@@ -59,7 +59,7 @@ def ensure_tables(connection: Connection[TupleRow], dataset: Dataset) -> list[st
     done = _evolve(connection, dataset, existing) if existing else _create(connection, dataset)
     if dataset.is_source:
         connection.execute(_raw_ddl(dataset.name).encode())
-        connection.execute(f"GRANT SELECT, INSERT ON {raw(dataset.name)} TO {INGEST}".encode())
+        connection.execute(f"GRANT SELECT, INSERT, MAINTAIN ON {raw(dataset.name)} TO {INGEST}".encode())
     _grant(connection, dataset)
     _comment(connection, dataset)
     return done
@@ -182,7 +182,7 @@ def _grant(connection: Connection[TupleRow], dataset: Dataset) -> None:
     table = curated(dataset.name)
     served = [column.name for column in dataset.columns if column.served] + list(VERSION_COLUMNS)
     served += [name for name in dataset.table_key if name in POSITION_COLUMNS]
-    connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {INGEST}".encode())
+    connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE, MAINTAIN ON {table} TO {INGEST}".encode())
     # by column: a grant on the table would show every column, whatever is revoked afterwards
     connection.execute(f"REVOKE ALL ON {table} FROM {API}".encode())
     connection.execute(f"GRANT SELECT ({quote_all(served)}) ON {table} TO {API}".encode())

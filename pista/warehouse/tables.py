@@ -26,6 +26,9 @@ WIDENINGS = {
     ("integer", "double precision"),
 }
 
+# the way on where rows have to be computed anew
+REBUILD = "Keep it, or apply it by `pista dataset rebuild {name} --from raw`, which computes every row anew."
+
 CATALOG_TYPES = {"timestamp with time zone": "timestamptz"}
 
 
@@ -106,7 +109,7 @@ def _evolve(connection: Connection[TupleRow], dataset: Dataset, existing: dict[s
         if name not in wanted and not name.startswith("_"):
             raise BreakingChangeError(
                 f"dataset {dataset.name}: column {name} is no longer in the contract, but it is served. "
-                "Keep it, or publish the new shape under a new dataset name beside this one."
+                + _way_on(dataset)
             )
     for column in dataset.columns:
         there = existing.get(column.name)
@@ -114,7 +117,7 @@ def _evolve(connection: Connection[TupleRow], dataset: Dataset, existing: dict[s
             if column.required:
                 raise BreakingChangeError(
                     f"dataset {dataset.name}: new column {column.name} is required, but existing rows have no value "
-                    "for it. Add it with `required: false`."
+                    f"for it. Add it with `required: false`. {_way_on(dataset)}"
                 )
             connection.execute(f"ALTER TABLE {table} ADD COLUMN {_column_ddl(column)}".encode())
             done.append(f"added column curated.{dataset.name}.{column.name} {column.sql_type}")
@@ -125,7 +128,7 @@ def _evolve(connection: Connection[TupleRow], dataset: Dataset, existing: dict[s
         if there.nullable and column.required:
             raise BreakingChangeError(
                 f"dataset {dataset.name}: column {column.name} became required, but rows may lack it. "
-                "Keep `required: false`, and add a quality rule `metric: nullValues` to watch it."
+                "Keep `required: false`, and add a quality rule `metric: nullValues` to watch it. " + _way_on(dataset)
             )
         if not there.nullable and not column.required:
             connection.execute(f"ALTER TABLE {table} ALTER COLUMN {quote(column.name)} DROP NOT NULL".encode())
@@ -139,13 +142,20 @@ def _widen(connection: Connection[TupleRow], dataset: Dataset, there: Existing, 
         raise BreakingChangeError(
             f"dataset {dataset.name}: column {column.name} is {there.sql_type} and cannot become {column.sql_type} "
             f"(it could become {' or '.join(possible) or 'nothing else'}). "
-            "Keep the type, or add a column of the new type under another name."
+            f"Keep the type, or add a column of the new type under another name. {_way_on(dataset)}"
         )
     if column.name in dataset.key and column.sql_type == "double precision":
         raise BreakingChangeError(f"dataset {dataset.name}: key column {column.name} cannot become a floating number.")
     connection.execute(
         f"ALTER TABLE {curated(dataset.name)} ALTER COLUMN {quote(column.name)} TYPE {column.sql_type}".encode()
     )
+
+
+def _way_on(dataset: Dataset) -> str:
+    """What to do about a table that cannot become what the contract says."""
+    if dataset.is_source:
+        return REBUILD.format(name=dataset.name)
+    return "Or publish the new shape under a new dataset name beside this one."
 
 
 def _differs(existing: dict[str, Existing], dataset: Dataset) -> bool:

@@ -75,7 +75,7 @@ def load_file(
         "SELECT records, loaded, quarantined FROM ingest.loads WHERE id = %s", (number,)
     ).fetchone()
     assert row is not None
-    return LoadReport(path.name, number, *row, already=finished)
+    return LoadReport(path.name, number, row[0], row[1], row[2], already=finished)
 
 
 def _begin(connection: Connection[TupleRow], dataset: Dataset, path: Path) -> tuple[int, int, bool]:

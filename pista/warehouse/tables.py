@@ -70,8 +70,13 @@ def ensure_tables(connection: Connection[TupleRow], dataset: Dataset) -> list[st
 
 def ensure_slice_index(connection: Connection[TupleRow], dataset: str, column: str) -> None:
     """Index the column by which marts find the rows of a changed slice."""
-    name = quote(f"{dataset}_{column}_slice"[:63])
+    name = quote(slice_index(dataset, column))
     connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {curated(dataset)} ({quote(column)})".encode())
+
+
+def slice_index(dataset: str, column: str) -> str:
+    """Name of the index that ``ensure_slice_index`` makes."""
+    return f"{dataset}_{column}_slice"[:63]
 
 
 def existing_columns(connection: Connection[TupleRow], dataset: str) -> dict[str, Existing]:

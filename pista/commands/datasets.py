@@ -8,7 +8,7 @@ import click
 import psycopg
 from kafka.errors import KafkaError
 
-from pista.commands import applying, producing
+from pista.commands import applying, lifecycle, producing
 from pista.contracts.dataset import Dataset
 from pista.contracts.inference import InferenceError, infer_contract
 from pista.contracts.loading import load_datasets
@@ -30,7 +30,10 @@ SAMPLE_MAX_BYTES = 64 << 20
 
 @click.group()
 def dataset() -> None:
-    """Make a contract from a topic."""
+    """Make a contract from a topic, and everything that happens to a dataset from then on."""
+
+
+dataset.add_command(lifecycle.load)
 
 
 @dataset.command("new")

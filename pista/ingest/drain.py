@@ -29,6 +29,7 @@ from pista.kafka.reader import Reader, ReaderStalledError
 from pista.kafka.topics import TopicAdmin, TopicState, TopicUnreadableError
 from pista.settings import Settings
 from pista.warehouse.connection import connect
+from pista.warehouse.maintenance import ensure_raw_partitions
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,6 @@ LOST_RACES = 3  # in a row, that end a drain
 PATIENCE_SECONDS = 60.0  # a broker or database that is away for longer ends a drain
 RETRY_SECONDS = 1.0
 TRANSIENT = (psycopg.OperationalError, KafkaError, ReaderStalledError, TopicUnreadableError)
-RAW_DAYS_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,14 +261,3 @@ class _Drain:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-
-def ensure_raw_partitions(connection: Connection[TupleRow], dataset: str) -> None:
-    """Make the raw partitions of today and the coming days, so that midnight finds one."""
-    connection.execute(
-        """
-        SELECT ingest.ensure_raw_partition(%s, (now() AT TIME ZONE 'UTC')::date + day)
-        FROM generate_series(0, %s) AS day
-        """,
-        (dataset, RAW_DAYS_AHEAD),
-    )

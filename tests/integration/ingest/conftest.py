@@ -67,19 +67,25 @@ class Lab:
 
     def reconcile(self) -> None:
         """Every record delivered is in raw or in quarantine, partition by partition."""
-        for partition, begin, end, delivered in self.query(
+        for epoch, partition, begin, end, delivered in self.query(
             """
-            SELECT partition, min(start_offset), max(end_offset), sum(delivered)::bigint FROM ingest.ranges
-            WHERE dataset = %s GROUP BY partition
+            SELECT epoch, partition, min(start_offset), max(end_offset), sum(delivered)::bigint FROM ingest.ranges
+            WHERE dataset = %s GROUP BY epoch, partition
             """,
             self.dataset.name,
         ):
             raw = self.value(
-                f'SELECT count(DISTINCT "offset") FROM raw.{self.dataset.name} WHERE partition = %s', partition
+                f'SELECT count(DISTINCT "offset") FROM raw.{self.dataset.name} WHERE epoch = %s AND partition = %s',
+                epoch,
+                partition,
             )
             bad = self.value(
-                "SELECT count(*) FROM ingest.quarantine WHERE dataset = %s AND partition = %s AND resolved_at IS NULL",
+                """
+                SELECT count(*) FROM ingest.quarantine
+                WHERE dataset = %s AND epoch = %s AND partition = %s AND resolved_at IS NULL
+                """,
                 self.dataset.name,
+                epoch,
                 partition,
             )
             assert raw + bad == delivered, f"partition {partition} [{begin}, {end})"

@@ -4,11 +4,20 @@ Values come from the environment only (prefix ``PISTA_``). ``pista up`` fills th
 processes it starts; in production the orchestrator does.
 """
 
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class KafkaClient(StrEnum):
+    """The library that reads topics."""
+
+    AUTO = "auto"
+    CONFLUENT = "confluent-kafka"
+    PYTHON = "kafka-python"
 
 
 class Settings(BaseSettings):
@@ -29,6 +38,11 @@ class Settings(BaseSettings):
 
     kafka_bootstrap: str | None = Field(
         None, description="host:port[,host:port] of an external Kafka. Unset: `pista up` starts the embedded one."
+    )
+
+    kafka_client: KafkaClient = Field(
+        KafkaClient.AUTO,
+        description="Library that reads topics: confluent-kafka, kafka-python, or auto for the first where installed.",
     )
 
     schema_registry_url: str | None = Field(

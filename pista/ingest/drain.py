@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 from kafka.errors import KafkaError
@@ -25,7 +25,7 @@ from pista.ingest.ledger import Entry, Ledger, LostRaceError, find_condition, op
 from pista.ingest.load import BatchReport, ContractChangedError, applied_hash, commit_batch
 from pista.ingest.pausing import PausedError, refuse_paused
 from pista.kafka.client import client_options
-from pista.kafka.reader import Reader, ReaderStalledError
+from pista.kafka.reader import make_reader
 from pista.kafka.topics import TopicAdmin, TopicState, TopicUnreadableError
 from pista.settings import Settings
 from pista.warehouse.connection import connect
@@ -37,7 +37,7 @@ POLL_SECONDS = 0.5  # how long an idle drain waits for a record before it looks 
 LOST_RACES = 3  # in a row, that end a drain
 PATIENCE_SECONDS = 60.0  # a broker or database that is away for longer ends a drain
 RETRY_SECONDS = 1.0
-TRANSIENT = (psycopg.OperationalError, KafkaError, ReaderStalledError, TopicUnreadableError)
+TRANSIENT = (psycopg.OperationalError, KafkaError, TopicUnreadableError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class _Drain:
         options = client_options(settings)
         self._admin_options = options
         self._admin: TopicAdmin | None = None
-        self._reader = Reader(options, str(dataset.topic))
+        self._reader = make_reader(settings, str(dataset.topic))
         self._decoder = Decoder(dataset, settings)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"commit-{dataset.name}")
         self._connection: Connection[TupleRow] | None = None
@@ -229,7 +229,7 @@ class _Drain:
         pending, self._pending = self._pending, None
         if pending is None:
             return False
-        report = pending.result()
+        report = replace(pending.result(), client=self._reader.name)
         self.batches += 1
         self.records += report.records
         self.loaded += report.loaded

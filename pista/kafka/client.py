@@ -18,3 +18,13 @@ def client_options(settings: Settings) -> dict[str, object]:
             "PISTA_KAFKA_BOOTSTRAP is not set. Give it as host:port, or start the local stack with `pista up`."
         )
     return {"bootstrap_servers": settings.kafka_bootstrap.split(",")}
+
+
+def confluent_options(settings: Settings) -> dict[str, object]:
+    """The same connection as librdkafka's properties, which confluent-kafka takes.
+
+    Raises:
+        KafkaNotConfiguredError: as ``client_options`` does.
+    """
+    client_options(settings)
+    return {"bootstrap.servers": settings.kafka_bootstrap}

@@ -9,36 +9,42 @@ import kafka.errors
 import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 
+from pista.kafka.client import access_errors
 from pista.kafka.errors import OffsetOutOfRangeError
 from pista.kafka.reader import POLL_RECORDS, Reader
 from pista.kafka.records import Records, plausible
 
 PARTITION_FETCH_BYTES = 4 << 20
 FETCH_BYTES = 32 << 20
-BOOTSTRAP_MS = 10_000
+BOOTSTRAP_MS = 5_000
 
 
 class PythonConsumer:
     """Reads one topic with ``kafka.KafkaConsumer``."""
 
     def __init__(self, options: Mapping[str, Any], topic: str) -> None:
+        self._options = options
         self._topic = topic
         self._partitions: dict[int, TopicPartition] = {}
         self._positions: dict[int, int] = {}
-        self._consumer = KafkaConsumer(
-            **options,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            isolation_level="read_committed",
-            allow_auto_create_topics=False,
-            bootstrap_timeout_ms=BOOTSTRAP_MS,
-            max_poll_records=POLL_RECORDS,
-            max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
-            fetch_max_bytes=FETCH_BYTES,
-            check_crcs=True,
-            metrics_enabled=False,
-        )
+        self._consumer = self._connect()
+
+    def _connect(self) -> KafkaConsumer:
+        with access_errors(self._options):
+            return KafkaConsumer(
+                **self._options,
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                isolation_level="read_committed",
+                allow_auto_create_topics=False,
+                bootstrap_timeout_ms=BOOTSTRAP_MS,
+                max_poll_records=POLL_RECORDS,
+                max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+                fetch_max_bytes=FETCH_BYTES,
+                check_crcs=True,
+                metrics_enabled=False,
+            )
 
     def assign(self, starts: Mapping[int, int]) -> None:
         """Read these partitions from these offsets."""
@@ -54,7 +60,8 @@ class PythonConsumer:
     def poll(self, most: int, seconds: float) -> Records:
         """Up to so many records; see ``Consumer``."""
         try:
-            polled = self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=most)
+            with access_errors(self._options):
+                polled = self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=most)
         except (
             kafka.errors.OffsetOutOfRangeError,
             kafka.errors.NoOffsetForPartitionError,

@@ -8,7 +8,7 @@ import click
 import psycopg
 from kafka.errors import KafkaError
 
-from pista.commands import applying, producing
+from pista.commands import applying, lifecycle, producing
 from pista.contracts.dataset import Dataset
 from pista.contracts.inference import InferenceError, infer_contract
 from pista.contracts.loading import load_datasets
@@ -16,7 +16,8 @@ from pista.contracts.names import dataset_name_problem
 from pista.contracts.problems import ContractError, did_you_mean
 from pista.ingest.configuration import IngestNotConfiguredError
 from pista.kafka.client import KafkaNotConfiguredError, client_options
-from pista.kafka.reader import Reader, ReaderStalledError
+from pista.kafka.errors import ReaderStalledError
+from pista.kafka.reader import make_reader
 from pista.kafka.topics import describe_topics, ensure_topics
 from pista.local.environment import adopt_running_stack
 from pista.local.state import Credentials, State
@@ -30,7 +31,10 @@ SAMPLE_MAX_BYTES = 64 << 20
 
 @click.group()
 def dataset() -> None:
-    """Make a contract from a topic."""
+    """Make a contract from a topic, and everything that happens to a dataset from then on."""
+
+
+dataset.add_command(lifecycle.load)
 
 
 @dataset.command("new")
@@ -164,7 +168,7 @@ def _sample(settings: Settings, topic: str, count: int) -> list[tuple[bytes | No
     starts = {p: max(state.beginning[p], end - share) for p, end in state.end.items()}
     if starts == state.end:
         raise InferenceError(f"the topic {topic} is empty; a contract is inferred from records")
-    with closing(Reader(options, topic)) as reader:
+    with closing(make_reader(settings, topic)) as reader:
         chunk = reader.read(starts, state.end, max_records=count, max_bytes=SAMPLE_MAX_BYTES, wait=0)
     return list(zip(chunk.records.keys, chunk.records.values, strict=True))
 

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 from kafka.errors import KafkaError
@@ -28,10 +28,11 @@ from pista.ingest.pausing import PausedError, refuse_paused
 from pista.ingest.share import WHOLE, Share
 from pista.kafka.client import client_options
 from pista.kafka.formats.errors import RegistryUnavailableError
-from pista.kafka.reader import Reader, ReaderStalledError
+from pista.kafka.reader import make_reader
 from pista.kafka.topics import TopicAdmin, TopicState, TopicUnreadableError
 from pista.settings import Settings
 from pista.warehouse.connection import connect
+from pista.warehouse.maintenance import ensure_raw_partitions
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +41,7 @@ TURN_SECONDS = 0.1  # how often a successor looks whether the drain before it ha
 LOST_RACES = 3  # in a row, that end a drain
 PATIENCE_SECONDS = 60.0  # a broker or database that is away for longer ends a drain
 RETRY_SECONDS = 1.0
-TRANSIENT = (
-    psycopg.OperationalError,
-    KafkaError,
-    ReaderStalledError,
-    TopicUnreadableError,
-    RegistryUnavailableError,
-)
-RAW_DAYS_AHEAD = 2
+TRANSIENT = (psycopg.OperationalError, KafkaError, TopicUnreadableError, RegistryUnavailableError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +122,7 @@ class _Drain:
         options = client_options(settings)
         self._admin_options = options
         self._admin: TopicAdmin | None = None
-        self._reader = Reader(options, str(dataset.topic))
+        self._reader = make_reader(settings, str(dataset.topic))
         self._decoder = Decoder(dataset, settings)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"commit-{dataset.name}")
         self._connection: Connection[TupleRow] | None = None
@@ -300,7 +294,7 @@ class _Drain:
         pending, self._pending = self._pending, None
         if pending is None:
             return False
-        report = pending.result()
+        report = replace(pending.result(), client=self._reader.name)
         self.batches += 1
         self.records += report.records
         self.loaded += report.loaded
@@ -332,14 +326,3 @@ class _Drain:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-
-def ensure_raw_partitions(connection: Connection[TupleRow], dataset: str) -> None:
-    """Make the raw partitions of today and the coming days, so that midnight finds one."""
-    connection.execute(
-        """
-        SELECT ingest.ensure_raw_partition(%s, (now() AT TIME ZONE 'UTC')::date + day)
-        FROM generate_series(0, %s) AS day
-        """,
-        (dataset, RAW_DAYS_AHEAD),
-    )

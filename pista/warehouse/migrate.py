@@ -18,6 +18,7 @@ from pista.contracts.dataset import Dataset
 from pista.warehouse.connection import connect
 from pista.warehouse.publishing import publish_contract, refuse_breaking, retire_missing
 from pista.warehouse.roles import OWNER, ensure_roles
+from pista.warehouse.shadow import clear_leftovers
 from pista.warehouse.tables import ensure_slice_index, ensure_tables
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ def migrate(
         connection.execute("SET client_min_messages = warning")
         connection.execute(f"SET lock_timeout = '{DDL_LOCK_TIMEOUT}'".encode())
         report.changed.extend(_apply_migrations(connection))
+        report.changed.extend(clear_leftovers(connection))
         for dataset in datasets.values():
             report.changed.extend(_apply_contract(connection, dataset))
         report.changed.extend(retire_missing(connection, datasets))

@@ -7,41 +7,42 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from pista.contracts.dataset import Column, Dataset, Kind, LogicalType
-from pista.warehouse.tables import BreakingChangeError
+from pista.warehouse.evolution import ANOTHER, refusal, refuse_changed_shape, shape
+from pista.warehouse.tables import REBUILD
 
 ALL_SLICES = "*"  # in the queue of changed slices: rebuild the whole mart
 
 UPSERT_DATASET = """
     INSERT INTO catalog.datasets (name, kind, contract_version, contract_hash, description, domain, tags, status,
-        owner, support, key, ordering, slice_column, topic, freshness, retention, zones, served)
+        owner, support, key, ordering, slice_column, topic, freshness, retention, zones, shape, served)
     VALUES (%(name)s, %(kind)s, %(contract_version)s, %(contract_hash)s, %(description)s, %(domain)s, %(tags)s,
         %(status)s, %(owner)s, %(support)s, %(key)s, %(ordering)s, %(slice_column)s, %(topic)s, %(freshness)s,
-        %(retention)s, %(zones)s, true)
+        %(retention)s, %(zones)s, %(shape)s, true)
     ON CONFLICT (name) DO UPDATE SET contract_version = excluded.contract_version,
         contract_hash = excluded.contract_hash, description = excluded.description, domain = excluded.domain,
         tags = excluded.tags, status = excluded.status, owner = excluded.owner, support = excluded.support,
         key = excluded.key, ordering = excluded.ordering, slice_column = excluded.slice_column,
         topic = excluded.topic, kind = excluded.kind, freshness = excluded.freshness,
-        retention = excluded.retention, zones = excluded.zones, served = true, applied_at = now()
+        retention = excluded.retention, zones = excluded.zones, shape = excluded.shape, served = true,
+        applied_at = now()
 """
 
 
 def refuse_breaking(connection: Connection[TupleRow], dataset: Dataset) -> None:
-    """Refuse a contract whose kind, key, ordering, topic or zones differ from those of rows already there.
+    """Refuse a contract under which rows that are there would be others, or would not be valid.
 
     Raises:
         BreakingChangeError: naming the field, both values and the way on.
     """
     row = connection.execute(
         """
-        SELECT d.kind, d.key, d.ordering, d.slice_column, d.topic, v.version > 0, d.zones
+        SELECT d.kind, d.key, d.ordering, d.slice_column, d.topic, v.version > 0, d.zones, d.shape
         FROM catalog.datasets d JOIN catalog.versions v ON v.dataset = d.name WHERE d.name = %s
         """,
         (dataset.name,),
     ).fetchone()
     if row is None or not row[5]:
         return
-    there = dict(zip(("kind", "key", "ordering", "partitioned column", "topic"), row, strict=False))
     wanted = {
         "kind": dataset.kind.value,
         "key": list(dataset.table_key),
@@ -49,22 +50,12 @@ def refuse_breaking(connection: Connection[TupleRow], dataset: Dataset) -> None:
         "partitioned column": dataset.slice_column,
         "topic": dataset.topic,
     }
-    zones_there = row[6] or {}
-    for column, zone in _zones(dataset).items():
-        name = f"the zone of {column}"
-        there[name], wanted[name] = zones_there.get(column, zone), zone
-    for field, value in wanted.items():
-        if there[field] != value:
-            raise BreakingChangeError(
-                f"dataset {dataset.name}: {field} was {_shown(there[field])} and is now {_shown(value)}, but rows were "
-                "served under the old one. Keep it, or publish under a new dataset name beside this one."
-            )
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(value) or "none"
-    return "none" if value is None else str(value)
+    for (field, now), before in zip(wanted.items(), row, strict=False):
+        if before != now:
+            # another topic has other offsets: the ledger of this one says nothing of it
+            way = REBUILD if dataset.is_source and field != "topic" else ANOTHER
+            raise refusal(dataset, field, before, now, way)
+    refuse_changed_shape(connection, dataset, row[7], row[6] or {})
 
 
 def _zones(dataset: Dataset) -> dict[str, str | None]:
@@ -97,6 +88,7 @@ def publish_contract(connection: Connection[TupleRow], dataset: Dataset) -> None
             "freshness": dataset.freshness,
             "retention": dataset.retention,
             "zones": Jsonb(_zones(dataset)),
+            "shape": Jsonb(shape(dataset)),
         },
     )
     connection.execute(

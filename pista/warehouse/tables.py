@@ -26,6 +26,9 @@ WIDENINGS = {
     ("integer", "double precision"),
 }
 
+# the way on where rows have to be computed anew
+REBUILD = "Keep it, or apply it by `pista dataset rebuild {name} --from raw`, which computes every row anew."
+
 CATALOG_TYPES = {"timestamp with time zone": "timestamptz"}
 
 
@@ -59,7 +62,7 @@ def ensure_tables(connection: Connection[TupleRow], dataset: Dataset) -> list[st
     done = _evolve(connection, dataset, existing) if existing else _create(connection, dataset)
     if dataset.is_source:
         connection.execute(_raw_ddl(dataset.name).encode())
-        connection.execute(f"GRANT SELECT, INSERT ON {raw(dataset.name)} TO {INGEST}".encode())
+        connection.execute(f"GRANT SELECT, INSERT, MAINTAIN ON {raw(dataset.name)} TO {INGEST}".encode())
     _grant(connection, dataset)
     _comment(connection, dataset)
     return done
@@ -67,8 +70,13 @@ def ensure_tables(connection: Connection[TupleRow], dataset: Dataset) -> list[st
 
 def ensure_slice_index(connection: Connection[TupleRow], dataset: str, column: str) -> None:
     """Index the column by which marts find the rows of a changed slice."""
-    name = quote(f"{dataset}_{column}_slice"[:63])
+    name = quote(slice_index(dataset, column))
     connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {curated(dataset)} ({quote(column)})".encode())
+
+
+def slice_index(dataset: str, column: str) -> str:
+    """Name of the index that ``ensure_slice_index`` makes."""
+    return f"{dataset}_{column}_slice"[:63]
 
 
 def existing_columns(connection: Connection[TupleRow], dataset: str) -> dict[str, Existing]:
@@ -106,7 +114,7 @@ def _evolve(connection: Connection[TupleRow], dataset: Dataset, existing: dict[s
         if name not in wanted and not name.startswith("_"):
             raise BreakingChangeError(
                 f"dataset {dataset.name}: column {name} is no longer in the contract, but it is served. "
-                "Keep it, or publish the new shape under a new dataset name beside this one."
+                + _way_on(dataset)
             )
     for column in dataset.columns:
         there = existing.get(column.name)
@@ -114,7 +122,7 @@ def _evolve(connection: Connection[TupleRow], dataset: Dataset, existing: dict[s
             if column.required:
                 raise BreakingChangeError(
                     f"dataset {dataset.name}: new column {column.name} is required, but existing rows have no value "
-                    "for it. Add it with `required: false`."
+                    f"for it. Add it with `required: false`. {_way_on(dataset)}"
                 )
             connection.execute(f"ALTER TABLE {table} ADD COLUMN {_column_ddl(column)}".encode())
             done.append(f"added column curated.{dataset.name}.{column.name} {column.sql_type}")
@@ -125,7 +133,7 @@ def _evolve(connection: Connection[TupleRow], dataset: Dataset, existing: dict[s
         if there.nullable and column.required:
             raise BreakingChangeError(
                 f"dataset {dataset.name}: column {column.name} became required, but rows may lack it. "
-                "Keep `required: false`, and add a quality rule `metric: nullValues` to watch it."
+                "Keep `required: false`, and add a quality rule `metric: nullValues` to watch it. " + _way_on(dataset)
             )
         if not there.nullable and not column.required:
             connection.execute(f"ALTER TABLE {table} ALTER COLUMN {quote(column.name)} DROP NOT NULL".encode())
@@ -139,13 +147,20 @@ def _widen(connection: Connection[TupleRow], dataset: Dataset, there: Existing, 
         raise BreakingChangeError(
             f"dataset {dataset.name}: column {column.name} is {there.sql_type} and cannot become {column.sql_type} "
             f"(it could become {' or '.join(possible) or 'nothing else'}). "
-            "Keep the type, or add a column of the new type under another name."
+            f"Keep the type, or add a column of the new type under another name. {_way_on(dataset)}"
         )
     if column.name in dataset.key and column.sql_type == "double precision":
         raise BreakingChangeError(f"dataset {dataset.name}: key column {column.name} cannot become a floating number.")
     connection.execute(
         f"ALTER TABLE {curated(dataset.name)} ALTER COLUMN {quote(column.name)} TYPE {column.sql_type}".encode()
     )
+
+
+def _way_on(dataset: Dataset) -> str:
+    """What to do about a table that cannot become what the contract says."""
+    if dataset.is_source:
+        return REBUILD.format(name=dataset.name)
+    return "Or publish the new shape under a new dataset name beside this one."
 
 
 def _differs(existing: dict[str, Existing], dataset: Dataset) -> bool:
@@ -182,7 +197,7 @@ def _grant(connection: Connection[TupleRow], dataset: Dataset) -> None:
     table = curated(dataset.name)
     served = [column.name for column in dataset.columns if column.served] + list(VERSION_COLUMNS)
     served += [name for name in dataset.table_key if name in POSITION_COLUMNS]
-    connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {INGEST}".encode())
+    connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE, MAINTAIN ON {table} TO {INGEST}".encode())
     # by column: a grant on the table would show every column, whatever is revoked afterwards
     connection.execute(f"REVOKE ALL ON {table} FROM {API}".encode())
     connection.execute(f"GRANT SELECT ({quote_all(served)}) ON {table} TO {API}".encode())

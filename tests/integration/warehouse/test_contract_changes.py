@@ -6,7 +6,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from pista.contracts.dataset import Column, Dataset, Kind, LogicalType
+from pista.contracts.dataset import Coercion, Column, Dataset, Filter, Kind, LogicalType, Merge, Origin, Pii
 from pista.warehouse.migrate import MigrationChangedError, migrate
 from pista.warehouse.tables import BreakingChangeError
 
@@ -68,7 +68,51 @@ REFUSED = [
     (lambda d: replace(d, kind=Kind.APPEND, key=()), "kind was upsert and is now append"),
     (broken(3, zone="Europe/Madrid"), "the zone of seen_at was America/New_York and is now Europe/Madrid"),
     (broken(3, zone=None), "the zone of seen_at was America/New_York and is now none"),
+    (broken(1, source="seats"), "the source of pax was value, pax and is now value, seats"),
+    (broken(1, path=("load", "pax")), "the source of pax was value, pax and is now value, load, pax"),
+    (broken(1, origin=Origin.KEY), "the source of pax was value, pax and is now key, pax"),
+    (broken(1, coercion=Coercion.TEXT), "the coercion of pax was none and is now text"),
+    (broken(3, time_format="%d.%m.%Y"), "the time_format of seen_at was none and is now"),
+    (broken(1, pii=Pii.HASH), "the pii of pax was none and is now hash.*hold it in clear.*--from topic"),
+    (broken(0, pattern="[b-z]"), r"the pattern of id was none and is now \[b-z\]"),
+    (broken(1, minimum=2), "the minimum of pax was none and is now 2.*1 served rows break the new rule"),
+    (broken(1, enum=(2, 3)), "the enum of pax was none and is now 2, 3.*1 served rows break"),
+    (broken(0, min_length=2), "the minLength of id was none and is now 2.*1 served rows break"),
+    (broken(3, maximum="2013-01-01T00:00:00"), "the maximum of seen_at was none and is now 2013.*1 served rows break"),
+    (lambda d: replace(d, merge=Merge.PATCH), "merge was replace and is now patch.*rebuild legs --from raw"),
+    (lambda d: replace(d, debezium=True), "envelope was none and is now debezium"),
+    (lambda d: replace(d, where=(Filter("t", Origin.VALUE, ("t",), (1,)),)), "where was none and is now.*from topic"),
 ]
+
+LOOSER = (
+    replace(COLUMNS[0], pattern=None, min_length=None, description="Its name."),
+    replace(COLUMNS[1], enum=(1, 2, 3), minimum=0, maximum=9, examples=(1,), unit="1"),
+    *COLUMNS[2:],
+)
+
+
+def test_loosened_rules_and_words_need_a_contract_edit_only(served: str) -> None:
+    strict = (
+        replace(COLUMNS[0], pattern="[a-z]", min_length=1),
+        replace(COLUMNS[1], enum=(1, 2), minimum=1, maximum=5),
+    )
+    with psycopg.connect(served) as connection:  # as if it had been applied so from the start
+        connection.execute("DELETE FROM catalog.datasets WHERE name = 'legs'")
+    migrate(served, {"legs": replace(LEGS, columns=(*strict, *COLUMNS[2:]))})
+    with psycopg.connect(served) as connection:
+        connection.execute("UPDATE catalog.versions SET version = 1, row_count = 1")
+    migrate(served, {"legs": replace(LEGS, columns=LOOSER, contract_hash="2")})
+    # and a tightened rule that every served row keeps
+    migrate(served, {"legs": replace(LEGS, columns=(LOOSER[0], replace(LOOSER[1], maximum=2), *COLUMNS[2:]))})
+
+
+def test_a_contract_applied_before_shapes_were_kept_is_compared_from_now_on(served: str) -> None:
+    renamed = broken(1, source="seats")(LEGS)
+    with psycopg.connect(served) as connection:
+        connection.execute("UPDATE catalog.datasets SET shape = NULL")
+    migrate(served, {"legs": renamed})
+    with pytest.raises(BreakingChangeError, match="the source of pax"):
+        migrate(served, {"legs": LEGS})
 
 
 @pytest.mark.parametrize(("change", "sentence"), REFUSED)

@@ -13,6 +13,7 @@ from psycopg.rows import TupleRow
 from pista.contracts.dataset import Dataset
 from pista.ingest.batch import epochs, make_batch, monotonic_ms, order_times
 from pista.ingest.decode import Decoder
+from pista.ingest.history import checkpoint
 from pista.ingest.ledger import Entry, find_condition, read_ledgers
 from pista.ingest.load import BatchReport, commit_batch
 from pista.ingest.quarantine import open_records
@@ -74,8 +75,8 @@ def replay(
             )
     starts, before = {}, {}
     for partition, (first, _) in ranges.items():
-        starts[partition], before[partition] = _checkpoint(
-            connection, dataset, entries[partition].epoch, partition, first
+        starts[partition], before[partition] = checkpoint(
+            connection, dataset.name, entries[partition].epoch, partition, first
         )
     _check_topic(dataset, settings, entries)
     reader, decoder = Reader(client_options(settings), str(dataset.topic)), Decoder(dataset, settings)
@@ -118,18 +119,3 @@ def _check_topic(dataset: Dataset, settings: Settings, entries: Mapping[int, Ent
     condition = find_condition(dataset, topic, entries)
     if condition is not None:
         raise condition
-
-
-def _checkpoint(
-    connection: Connection[TupleRow], dataset: Dataset, epoch: int, partition: int, first: int
-) -> tuple[int, int]:
-    """Where to start reading so that order times come out as they did: a batch's start, and the time before it."""
-    row = connection.execute(
-        """
-        SELECT start_offset, start_order_time FROM ingest.ranges
-        WHERE dataset = %s AND epoch = %s AND partition = %s AND start_offset <= %s
-        ORDER BY start_offset DESC LIMIT 1
-        """,
-        (dataset.name, epoch, partition, first),
-    ).fetchone()
-    return (first, 0) if row is None else (row[0], round(row[1].timestamp() * 1000))

@@ -3,7 +3,7 @@
 import base64
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -33,6 +33,11 @@ class Batch:
     read_ms: float
     decode_ms: float
 
+    @property
+    def again(self) -> bool:
+        """Whether it may hold records that were loaded, or quarantined, before."""
+        return not self.planned or any(entry.reached > entry.next_offset for entry in self.planned.values())
+
     def next_entries(self) -> dict[int, Entry]:
         """Where the ledger stands once this batch is committed."""
         greatest = {
@@ -40,13 +45,7 @@ class Batch:
             for p in np.unique(self.records.partitions)
         }
         return {
-            partition: Entry(
-                partition,
-                entry.topic_id,
-                entry.epoch,
-                self.positions[partition],
-                max(entry.order_time, moment(greatest.get(partition, 0))),
-            )
+            partition: entry.moved(self.positions[partition], max(entry.order_time, moment(greatest.get(partition, 0))))
             for partition, entry in self.planned.items()
         }
 
@@ -134,3 +133,8 @@ def headers_json(headers: Headers) -> str | None:
         return None
     pairs = [[name, None if value is None else base64.b64encode(value).decode()] for name, value in headers]
     return orjson.dumps(pairs).decode()
+
+
+def headers_from_json(pairs: Iterable[tuple[str, str | None]] | None) -> Headers:
+    """What ``headers_json`` wrote, parsed."""
+    return tuple((name, None if value is None else base64.b64decode(value)) for name, value in pairs or ())

@@ -23,6 +23,7 @@ from pista.ingest.decode import Decoder
 from pista.ingest.heartbeat import Heartbeat
 from pista.ingest.ledger import Entry, Ledger, LostRaceError, find_condition, open_partitions, read_ledgers
 from pista.ingest.load import BatchReport, ContractChangedError, applied_hash, commit_batch
+from pista.ingest.pausing import PausedError, refuse_paused
 from pista.kafka.client import client_options
 from pista.kafka.reader import Reader, ReaderStalledError
 from pista.kafka.topics import TopicAdmin, TopicState, TopicUnreadableError
@@ -48,7 +49,7 @@ class DrainReport:
     records: int
     loaded: int
     quarantined: int
-    outcome: str  # idle, time_up, stopped or contract_changed
+    outcome: str  # idle, time_up, stopped, paused or contract_changed
 
 
 def drain(
@@ -123,6 +124,9 @@ class _Drain:
             except ContractChangedError as error:
                 log.info("%s", error)
                 return "contract_changed"
+            except PausedError as error:
+                log.info("%s", error)
+                return "paused"
             except LostRaceError as error:
                 lost_races += 1
                 log.warning("%s (%d of %d)", error, lost_races, LOST_RACES)
@@ -138,9 +142,7 @@ class _Drain:
 
     def _check_contract(self) -> None:
         if applied_hash(self._connect(), self._dataset.name) != self._dataset.contract_hash:
-            raise ContractNotApplied(
-                self._dataset.name, "its contract file is not the one that was applied. Run `pista apply`."
-            )
+            raise ContractNotApplied(self._dataset.name, "its contract file is not the one that was applied.")
 
     def _start_over(self) -> None:
         """Forget what is on its way: the ledger says what was committed of it."""
@@ -151,6 +153,7 @@ class _Drain:
 
     def _from_ledger(self, should_stop: Callable[[], bool], began: float) -> Iterator[str | None]:
         """Batches from where the ledger stands; yields None after each commit, and the outcome at the end."""
+        refuse_paused(self._connect(), self._dataset.name)
         ledger: Ledger = read_ledgers(self._connect(), [self._dataset.name])[self._dataset.name]
         idle_since = None  # since when every read has come back empty
         while True:
@@ -181,6 +184,7 @@ class _Drain:
             batch = self._read(ledger, topic)
             if batch is None:
                 self._settle()
+                refuse_paused(self._connect(), self._dataset.name)
                 yield None  # nothing to read is a success too
                 idle_since = idle_since or time.monotonic()
                 continue

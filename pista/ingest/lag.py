@@ -1,13 +1,15 @@
 """How far the topics are ahead of the ledger: one round trip to the broker and one query for all datasets."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pista.contracts.dataset import Dataset
 from pista.ingest.conditions import IngestCondition, TopicUnreadable
 from pista.ingest.configuration import ingest_dsn
+from pista.ingest.floods import find_floods
 from pista.ingest.ledger import Ledger, find_condition, read_ledgers
+from pista.ingest.pausing import Pause, find_pauses
 from pista.kafka.client import client_options
 from pista.kafka.topics import TopicAdmin, TopicState
 from pista.settings import Settings
@@ -24,6 +26,7 @@ class Lag:
     partitions: dict[int, tuple[int, int]]  # partition -> (next offset, end)
     condition: IngestCondition | None
     topic_missing: bool
+    pause: Pause | None = None
 
 
 def measure_lag(datasets: Iterable[Dataset], settings: Settings, timeout: float = 5.0) -> dict[str, Lag]:
@@ -38,7 +41,9 @@ def measure_lag(datasets: Iterable[Dataset], settings: Settings, timeout: float 
         # the ledger first: read after the topics, a drain at work could be ahead of their ends
         ledgers = read_ledgers(connection, [dataset.name for dataset in sources])
         topics = _describe(settings, [str(dataset.topic) for dataset in sources], timeout)
-        lags = {d.name: _lag(d, topics[str(d.topic)], ledgers[d.name]) for d in sources}
+        floods = find_floods(connection, ledgers)
+        pauses = find_pauses(connection, ledgers)
+        lags = {d.name: _lag(d, topics[str(d.topic)], ledgers[d.name], floods, pauses) for d in sources}
         complete = [
             lag.dataset for lag in lags.values() if not lag.records and not lag.condition and not lag.topic_missing
         ]
@@ -47,17 +52,24 @@ def measure_lag(datasets: Iterable[Dataset], settings: Settings, timeout: float 
     return lags
 
 
-def _lag(dataset: Dataset, topic: TopicState | None, ledger: Ledger) -> Lag:
-    condition = find_condition(dataset, topic, ledger)
+def _lag(
+    dataset: Dataset,
+    topic: TopicState | None,
+    ledger: Ledger,
+    floods: Mapping[str, IngestCondition],
+    pauses: Mapping[str, Pause],
+) -> Lag:
+    pause = pauses.get(dataset.name)
+    condition = find_condition(dataset, topic, ledger) or floods.get(dataset.name)
     if topic is not None and topic.error is not None and condition is None:
         condition = TopicUnreadable(dataset.name, f"topic {topic.name} cannot be read: {topic.error}.")
     if topic is None:
-        return Lag(dataset.name, 0, {}, condition, True)
+        return Lag(dataset.name, 0, {}, condition, True, pause)
     partitions = {
         p: (ledger[p].next_offset if p in ledger else begin, topic.end[p]) for p, begin in topic.beginning.items()
     }
     records = sum(max(end - start, 0) for start, end in partitions.values())
-    return Lag(dataset.name, records, partitions, condition, False)
+    return Lag(dataset.name, records, partitions, condition, False, pause)
 
 
 # One admin connection a process: the sensor asks every few seconds.

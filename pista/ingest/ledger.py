@@ -5,7 +5,7 @@ It is written in the transaction that loads the rows, so the two can never disag
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from psycopg import Connection
@@ -35,6 +35,18 @@ class Entry:
     epoch: int
     next_offset: int
     order_time: datetime  # greatest record timestamp before next_offset
+    epoch_offset: int = 0  # first offset of this epoch: what lies before was loaded under another
+    reread_until: int | None = None  # after a reset backwards: offsets before it were loaded once already
+
+    @property
+    def reached(self) -> int:
+        """One past the last offset that was ever loaded under this epoch."""
+        return max(self.next_offset, self.reread_until or 0)
+
+    def moved(self, next_offset: int, order_time: datetime) -> "Entry":
+        """The line once offsets up to that one are loaded."""
+        ahead = self.reread_until if self.reached > next_offset else None
+        return replace(self, next_offset=next_offset, order_time=order_time, reread_until=ahead)
 
 
 Ledger = dict[int, Entry]
@@ -50,7 +62,7 @@ def read_ledgers(connection: Connection[TupleRow], datasets: Iterable[str]) -> d
     ledgers: dict[str, Ledger] = {name: {} for name in names}
     for dataset, *line in connection.execute(
         """
-        SELECT dataset, partition, topic_id, epoch, next_offset, order_time
+        SELECT dataset, partition, topic_id, epoch, next_offset, order_time, epoch_offset, reread_until
         FROM ingest.ledger WHERE dataset = ANY(%s) ORDER BY dataset, partition
         """,
         (names,),
@@ -88,7 +100,7 @@ def find_condition(dataset: Dataset, topic: TopicState | None, ledger: Mapping[i
     if topic is None:
         return TopicMissing(
             dataset.name,
-            f"topic {dataset.topic} does not exist any more, though it was read. Restore it, or retire the contract.",
+            f"topic {dataset.topic} does not exist any more, though it was read.",
         )
     if topic.error is not None:
         return TopicUnreadable(dataset.name, f"topic {topic.name} cannot be read: {topic.error}.")
@@ -96,8 +108,7 @@ def find_condition(dataset: Dataset, topic: TopicState | None, ledger: Mapping[i
     if known != topic.topic_id:
         return TopicRecreated(
             dataset.name,
-            f"topic {topic.name} was deleted and made anew (its id was {known} and is {topic.topic_id}). "
-            "Rows so far are kept; decide whether the new topic continues them.",
+            f"topic {topic.name} was deleted and made anew (its id was {known} and is {topic.topic_id}).",
         )
     for partition, entry in ledger.items():
         if partition not in topic.beginning:
@@ -132,15 +143,15 @@ def lock(connection: Connection[TupleRow], dataset: str, planned: Mapping[int, E
     """
     rows = connection.execute(
         """
-        SELECT partition, topic_id, epoch, next_offset FROM ingest.ledger
+        SELECT partition, topic_id, epoch, next_offset, reread_until FROM ingest.ledger
         WHERE dataset = %s AND partition = ANY(%s) ORDER BY partition FOR UPDATE
         """,
         (dataset, sorted(planned)),
     ).fetchall()
-    found = {partition: (topic_id, epoch, offset) for partition, topic_id, epoch, offset in rows}
+    found = {partition: tuple(line) for partition, *line in rows}
     for partition, entry in planned.items():
-        if found.get(partition) != (entry.topic_id, entry.epoch, entry.next_offset):
-            raise LostRaceError(f"dataset {dataset}: partition {partition} was moved by another drain")
+        if found.get(partition) != (entry.topic_id, entry.epoch, entry.next_offset, entry.reread_until):
+            raise LostRaceError(f"dataset {dataset}: partition {partition} was moved by somebody else")
 
 
 def advance(connection: Connection[TupleRow], dataset: str, moves: Mapping[int, tuple[int, datetime]]) -> None:
@@ -148,8 +159,9 @@ def advance(connection: Connection[TupleRow], dataset: str, moves: Mapping[int, 
     with connection.cursor() as cursor:
         cursor.executemany(
             """
-            UPDATE ingest.ledger SET next_offset = %s, order_time = %s, updated_at = now()
+            UPDATE ingest.ledger SET next_offset = %s, order_time = %s, updated_at = now(),
+                reread_until = CASE WHEN reread_until > %s THEN reread_until END
             WHERE dataset = %s AND partition = %s
             """,
-            [(offset, order_time, dataset, partition) for partition, (offset, order_time) in moves.items()],
+            [(offset, order_time, offset, dataset, partition) for partition, (offset, order_time) in moves.items()],
         )

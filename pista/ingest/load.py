@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import psycopg
@@ -12,9 +13,10 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset
-from pista.ingest import ledger
-from pista.ingest.batch import Batch, monotonic_ms
+from pista.ingest import floods, ledger
+from pista.ingest.batch import Batch, moment, monotonic_ms
 from pista.ingest.conditions import QuarantineFlood
+from pista.ingest.pausing import refuse_paused
 from pista.ingest.quarantine import store
 from pista.ingest.reasons import Reason, Rejection
 from pista.warehouse import merging
@@ -55,7 +57,9 @@ class BatchReport:
 
 
 @dataclass(slots=True)
-class _Counts:
+class Counts:
+    """What a merge did to rows."""
+
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
@@ -77,17 +81,36 @@ def commit_batch(
     Raises:
         LostRaceError: another drain was first; nothing was written.
         ContractChangedError: the tables are of another contract; nothing was written.
+        PausedError: the dataset is paused, which stops drains only; nothing was written.
+        QuarantineFlood: too much of the batch would go to quarantine; nothing but that was written down.
         psycopg.OperationalError: the connection broke. Whether the transaction was committed is known
             to the ledger only.
     """
+    try:
+        return _commit(connection, batch, run_id, kind, lag)
+    except QuarantineFlood as flood:
+        floods.remember(connection, batch.dataset, batch.planned, flood)
+        raise
+
+
+def _commit(connection: Connection[TupleRow], batch: Batch, run_id: str, kind: str, lag: int | None) -> BatchReport:
     dataset, began = batch.dataset, monotonic_ms()
     connection.execute(merging.stage_ddl(dataset).encode())
     with connection.transaction():
         staged = _try_stage(connection, batch)
         ledger.lock(connection, dataset.name, batch.planned)
         version = _next_version(connection, dataset)
-        counts, refused = _write_rows(connection, batch, version, staged=staged, only_missing=kind != "drain")
+        # a replay or retry is somebody's will, and its records were let into quarantine once
+        guarded = kind == "drain"
+        if guarded:
+            refuse_paused(connection, dataset.name)
+            guarded = not floods.settle(connection, dataset, batch.planned)
+        counts, refused = write_rows(
+            connection, batch, version, staged=staged, most_refused=MOST_REFUSED if guarded else len(batch.records)
+        )
         rejections = [*batch.decoded.rejections, *refused]
+        if guarded:
+            floods.refuse_flood(dataset, len(batch.records), len(rejections))
         store(connection, batch, rejections, run_id)
         report = _report(batch, version, counts, len(rejections), lag, monotonic_ms() - began)
         _publish(connection, dataset, report)
@@ -128,12 +151,26 @@ def applied_hash(connection: Connection[TupleRow], dataset: str) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _write_rows(
-    connection: Connection[TupleRow], batch: Batch, version: int, *, staged: bool, only_missing: bool
-) -> tuple[_Counts, list[Rejection]]:
-    """Staged rows into raw and curated; a batch that PostgreSQL refuses is halved until the culprit is alone."""
+def write_rows(
+    connection: Connection[TupleRow], batch: Batch, version: int, *, staged: bool, most_refused: int
+) -> tuple[Counts, list[Rejection]]:
+    """Rows into raw and curated; a batch that PostgreSQL refuses is halved until the culprit is alone.
+
+    Args:
+        connection: in a transaction that has locked the dataset's version.
+        batch: decoded.
+        version: of this publication.
+        staged: whether the stage holds the batch already.
+        most_refused: rows that may be refused before the batch as a whole is.
+
+    Returns:
+        What was done to rows, and the rows that PostgreSQL refused.
+
+    Raises:
+        QuarantineFlood: more rows than ``most_refused`` were refused.
+    """
     slices = _slices(connection, batch.dataset)
-    counts = _Counts()
+    counts = Counts()
     refused: list[Rejection] = []
     todo = [np.arange(len(batch.decoded.index))]
     while todo:
@@ -144,15 +181,15 @@ def _write_rows(
             with connection.transaction():
                 if not staged:
                     _copy(connection, batch, rows)
-                _merge(connection, batch.dataset, slices, version, counts, only_missing=only_missing)
+                _merge(connection, batch.dataset, slices, version, counts, only_missing=batch.again)
         except psycopg.Error as error:
             _raise_unless_culprit(error)
             staged = False
             if len(rows) == 1:
-                if len(refused) >= MOST_REFUSED:
+                if len(refused) >= most_refused:
                     raise QuarantineFlood(
                         batch.dataset.name,
-                        f"PostgreSQL refused more than {MOST_REFUSED} rows of one batch, the last because "
+                        f"PostgreSQL refused more than {most_refused} rows of one batch, the last because "
                         f"{_sentence(error)}. Have the contract refuse such values (maxLength, minimum, maximum).",
                     ) from None
                 detail = f"PostgreSQL refused the row: {_sentence(error)}"
@@ -173,11 +210,12 @@ def _merge(
     dataset: Dataset,
     slices: merging.Slices,
     version: int,
-    counts: _Counts,
+    counts: Counts,
     *,
     only_missing: bool,
 ) -> None:
-    connection.execute(merging.insert_raw(dataset, only_missing=only_missing).encode())
+    if dataset.keep_raw:
+        connection.execute(merging.insert_raw(dataset, only_missing=only_missing).encode())
     row = connection.execute(
         f"""
         SELECT EXISTS (SELECT FROM {merging.stage_name(dataset)} WHERE _tombstone)
@@ -219,7 +257,7 @@ def _slices(connection: Connection[TupleRow], dataset: Dataset) -> list[tuple[st
 
 
 def _report(
-    batch: Batch, version: int, counts: _Counts, quarantined: int, lag: int | None, write_ms: float
+    batch: Batch, version: int, counts: Counts, quarantined: int, lag: int | None, write_ms: float
 ) -> BatchReport:
     records = len(batch.records)
     loaded = records - quarantined
@@ -296,9 +334,16 @@ def _record(
     assert row is not None
     if not batch.planned:
         return
+    # a range is counted once, however often it is read
+    starts = {partition: entry.reached for partition, entry in batch.planned.items()}
     partitions = batch.records.partitions
-    delivered = Counter(partitions.tolist())
-    bad = Counter(partitions[[rejection.index for rejection in rejections]].tolist() if rejections else ())
+    first = np.zeros(max(starts) + 1, np.int64)
+    first[list(starts)] = list(starts.values())
+    fresh = batch.records.offsets >= first[partitions]
+    delivered = Counter(partitions[fresh].tolist())
+    refused = np.zeros(len(batch.records), bool)
+    refused[[rejection.index for rejection in rejections]] = True
+    bad = Counter(partitions[fresh & refused].tolist())
     with connection.cursor() as cursor:
         cursor.executemany(
             """
@@ -312,14 +357,19 @@ def _record(
                     report.dataset,
                     entry.epoch,
                     partition,
-                    entry.next_offset,
+                    starts[partition],
                     batch.positions[partition],
-                    entry.order_time,
+                    _order_time_before(batch, partition, starts[partition], entry.order_time),
                     delivered[partition],
                     delivered[partition] - bad[partition],
                     bad[partition],
                 )
                 for partition, entry in batch.planned.items()
-                if batch.positions[partition] > entry.next_offset
+                if batch.positions[partition] > starts[partition]
             ],
         )
+
+
+def _order_time_before(batch: Batch, partition: int, offset: int, planned: datetime) -> datetime:
+    earlier = (batch.records.partitions == partition) & (batch.records.offsets < offset)
+    return max(planned, moment(int(batch.order_times[earlier].max(initial=0))))

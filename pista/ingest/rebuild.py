@@ -206,7 +206,9 @@ class _Rebuild:
         number = 0
         for number, batch in enumerate(self._feed.batches(self._connection, since, until), start=1):
             with self._connection.transaction():
-                counts, refused = write_rows(self._connection, batch, until.version, staged=False, only_missing=False)
+                counts, refused = write_rows(
+                    self._connection, batch, until.version, staged=False, most_refused=len(batch.records)
+                )
             rejections = [*batch.decoded.rejections, *refused]
             self._report.records += len(batch.records)
             self._report.rows += counts.inserted - counts.deleted

@@ -4,8 +4,8 @@ Until the swap commits, nothing that is served, and nothing that drains write, i
 that died left behind is cleared by the next one, and by migrations.
 """
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from psycopg import Connection

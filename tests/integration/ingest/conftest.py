@@ -8,12 +8,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner, Result
 from kafka import KafkaProducer
 
+from pista.cli import main
 from pista.contracts.dataset import Column, Dataset, Kind, LogicalType
 from pista.ingest.drain import DrainReport, drain
 from pista.ingest.load import BatchReport
-from pista.settings import Settings
+from pista.settings import Settings, get_settings
 from pista.warehouse.migrate import migrate
 
 COLUMNS = (
@@ -107,6 +109,21 @@ def lab(settings: Settings, create_topic: Callable[..., str]) -> Iterator[Lab]:
     lab = Lab(dataset, settings, str(settings.postgres_dsn.get_secret_value()))  # type: ignore[union-attr]
     lab.migrate()
     return lab
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def command(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """``command("offsets", "show")``: `pista` with the lab's dataset for its only contract."""
+    for name in ("ingest_dsn", "kafka_bootstrap", "home"):
+        value = getattr(lab.settings, name)
+        monkeypatch.setenv(f"PISTA_{name.upper()}", getattr(value, "get_secret_value", lambda v=value: str(v))())
+    monkeypatch.setattr("pista.commands.access.load_datasets", lambda _folder: {lab.dataset.name: lab.dataset})
+    get_settings.cache_clear()
+    yield lambda *arguments, given=None: CliRunner().invoke(main, arguments, input=given, catch_exceptions=False)
+    get_settings.cache_clear()
 
 
 @pytest.fixture

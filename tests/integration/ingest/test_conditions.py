@@ -27,7 +27,7 @@ from pista.ingest.ledger import LostRaceError
 from pista.warehouse.connection import connect
 from pista.warehouse.marts import build_mart
 
-from .conftest import Lab, event
+from .conftest import Command, Lab, event
 
 
 @pytest.fixture
@@ -37,8 +37,17 @@ def admin(kafka_server: str) -> KafkaAdminClient:
     client.close()
 
 
-def test_a_recreated_topic_is_not_taken_for_the_old_one(
-    lab: Lab, admin: KafkaAdminClient, create_topic: Callable[..., str], eventually: Callable[..., object]
+def produce_at(lab: Lab, events: list[tuple[int, bytes, bytes]]) -> None:
+    """Into partition 0, each at a time of its own in milliseconds."""
+    producer = KafkaProducer(bootstrap_servers=lab.settings.kafka_bootstrap, acks="all")
+    for time, key, value in events:
+        producer.send(lab.dataset.topic, key=key, value=value, partition=0, timestamp_ms=1_400_000_000_000 + time)
+    producer.flush()
+    producer.close()
+
+
+def test_a_recreated_topic_is_not_taken_for_the_old_one_and_continues_it_by_command(
+    lab: Lab, admin: KafkaAdminClient, eventually: Callable[..., object], command: Command
 ) -> None:
     lab.produce([event("a"), event("b")])
     lab.drain()
@@ -51,9 +60,26 @@ def test_a_recreated_topic_is_not_taken_for_the_old_one(
     with pytest.raises(TopicRecreated, match=r"TOPIC_RECREATED: dataset legs: topic .* was deleted and made anew"):
         lab.drain()
     assert lab.query("SELECT id FROM curated.legs ORDER BY id") == [("a",), ("b",)]
+    refused = command("offsets", "accept-loss", "legs", "--reason", "x", "--yes")
+    assert refused.exit_code == 1
+    assert "pista offsets reset legs --to earliest" in refused.output
+    done = command("offsets", "reset", "legs", "--to", "earliest", "--reason", "moved to new brokers", "--yes")
+    assert done.exit_code == 0, done.output
+    # an event of the new topic is newer than one of the old, whatever its offset and its clock
+    lab.produce([event("a", state="off")], partition=0)
+    lab.drain()
+    assert lab.query("SELECT id, state, _epoch FROM curated.legs ORDER BY id") == [
+        ("a", "off", 1), ("b", "on", 0), ("c", "on", 1), ("d", "on", 1), ("e", "on", 1),
+    ]  # fmt: skip
+    assert lab.value("SELECT count(*) FROM raw.legs") == 6
+    assert lab.query("SELECT command, dataset, detail ->> 'condition', reason FROM ingest.audit") == [
+        ("offsets reset", "legs", "TOPIC_RECREATED", "moved to new brokers")
+    ]
 
 
-def test_records_that_expired_before_they_were_read_are_counted(lab: Lab, admin: KafkaAdminClient) -> None:
+def test_records_that_expired_before_they_were_read_are_counted_and_given_up_by_command(
+    lab: Lab, admin: KafkaAdminClient, command: Command
+) -> None:
     lab.produce([event(str(i)) for i in range(10)], partition=0)
     lab.drain()
     lab.produce([event(str(i)) for i in range(10)], partition=0)
@@ -63,22 +89,124 @@ def test_records_that_expired_before_they_were_read_are_counted(lab: Lab, admin:
     condition = measure_lag([lab.dataset], lab.settings)["legs"].condition
     assert condition is not None
     assert condition.code == "OFFSETS_EXPIRED"
+    assert "pista offsets accept-loss legs" in str(condition)
+    assert command("offsets", "accept-loss", "legs", "--reason", "x", given="n\n").exit_code == 1
+    assert lab.value("SELECT next_offset FROM ingest.ledger WHERE partition = 0") == 10
+    done = command("offsets", "accept-loss", "legs", "--reason", "nobody was on call", given="y\n")
+    assert "partition 0: 10 -> 17, 7 offsets are given up unread" in done.output
+    assert lab.drain().loaded == 3
+    assert lab.value("SELECT count(*) FROM raw.legs") == 13
+    lab.reconcile()
+    assert lab.query("SELECT detail ->> 'lost', detail #>> '{partitions,0,to}' FROM ingest.audit") == [("7", "[0, 17]")]
+    assert command("offsets", "accept-loss", "legs", "--reason", "again", "--yes").exit_code == 1
 
 
-@pytest.mark.parametrize(
-    ("change", "condition"),
-    [
-        ("UPDATE ingest.ledger SET next_offset = 99 WHERE partition = 0", LogTruncated),
-        ("UPDATE ingest.ledger SET partition = 7 WHERE partition = 1", PartitionRemoved),
-    ],
-)
-def test_a_broker_that_has_less_than_was_read_is_noticed(lab: Lab, change: str, condition: type[Exception]) -> None:
-    lab.produce([event("a"), event("b")])
+def test_a_log_that_lost_its_end_and_grew_again_goes_on_where_it_differs(
+    lab: Lab, admin: KafkaAdminClient, eventually: Callable[..., object], command: Command
+) -> None:
+    common = [(i, *event(f"common{i}")) for i in range(4)]
+    produce_at(lab, [*common, *((100 + i, *event(f"lost{i}")) for i in range(6))])
+    lab.produce([event("other")], partition=1)
+    lab.drain()
+    # another history under the same name, which the ledger is made to take for the same topic
+    admin.delete_topics([lab.dataset.topic])
+    eventually(lambda: lab.dataset.topic not in {t["name"] for t in admin.describe_topics()})
+    admin.create_topics({lab.dataset.topic: {"num_partitions": 2}}, wait_for_metadata=True)
+    produce_at(lab, [*common, (200, *event("common0", state="off")), (201, *event("new"))])
+    lab.produce([event("other")], partition=1)
+    (topic,) = admin.describe_topics([lab.dataset.topic])
+    with psycopg.connect(lab.admin_dsn) as connection:
+        connection.execute("UPDATE ingest.ledger SET topic_id = %s", (str(topic["topic_id"]),))
+    with pytest.raises(LogTruncated, match=r"ends at 6, but was read up to 10.*accept-loss legs"):
+        lab.drain()
+    done = command("offsets", "accept-loss", "legs", "--reason", "unclean election", "--yes")
+    assert "another from offset 4 on" in done.output
+    assert lab.query("SELECT partition, epoch, next_offset, epoch_offset FROM ingest.ledger ORDER BY 1") == [
+        (0, 1, 4, 4), (1, 1, 1, 1),
+    ]  # fmt: skip
+    lab.drain()
+    assert lab.value("SELECT count(*) FROM raw.legs") == 13
+    assert lab.value("SELECT count(*) FROM curated.legs") == 12
+    assert lab.value("SELECT state FROM curated.legs WHERE id = 'common0'") == "off"
+    refused = command("offsets", "reset", "legs", "--to", "0:2", "--reason", "x", "--yes")
+    assert "offsets before 4 were loaded under an earlier epoch" in refused.output
+
+
+def test_a_cut_log_that_raw_cannot_tell_from_the_one_of_before_goes_on_at_its_end(lab: Lab, command: Command) -> None:
+    lab.produce([event("a"), event("b")], partition=0)
     lab.drain()
     with psycopg.connect(lab.admin_dsn) as connection:
-        connection.execute(change.encode())
-    with pytest.raises(condition):
+        connection.execute("UPDATE ingest.ledger SET next_offset = 99 WHERE partition = 0")
+        connection.execute("DELETE FROM raw.legs")
+    done = command("offsets", "accept-loss", "legs", "--reason", "x", "--yes")
+    assert "raw holds nothing to compare the log with" in done.output
+    assert lab.query("SELECT epoch, next_offset FROM ingest.ledger WHERE partition = 0") == [(1, 2)]
+    lab.produce([event("a", state="off")], partition=0)
+    lab.drain()
+    assert lab.value("SELECT state FROM curated.legs WHERE id = 'a'") == "off"
+
+
+def test_a_cut_log_can_be_read_from_an_offset_that_somebody_knows(lab: Lab, command: Command) -> None:
+    lab.produce([event("a"), event("b")], partition=0)
+    lab.drain()
+    with psycopg.connect(lab.admin_dsn) as connection:
+        connection.execute("UPDATE ingest.ledger SET next_offset = 99 WHERE partition = 0")
+        connection.execute("DELETE FROM raw.legs")
+    done = command("offsets", "reset", "legs", "--to", "0:1", "--reason", "x", "--yes")
+    assert "partition 0: 99 -> 1, epoch 1" in done.output
+    assert lab.drain().loaded == 1
+
+
+def test_a_partition_that_is_gone_is_closed_by_command(lab: Lab, command: Command) -> None:
+    lab.produce([event("a"), event("b")], partition=0)
+    lab.drain()
+    with psycopg.connect(lab.admin_dsn) as connection:
+        connection.execute(
+            "INSERT INTO ingest.ledger SELECT dataset, 7, topic, topic_id, epoch, 5 FROM ingest.ledger LIMIT 1"
+        )
+    with pytest.raises(PartitionRemoved, match=r"partition 7 .* is gone"):
         lab.drain()
+    done = command("offsets", "accept-loss", "legs", "--reason", "x", "--yes")
+    assert "partition 7: closed at 5" in done.output
+    lab.produce([event("a", state="off")], partition=0)
+    assert lab.drain().loaded == 1
+    assert lab.query("SELECT id, state FROM curated.legs ORDER BY id") == [("a", "off"), ("b", "on")]
+    assert lab.query("SELECT DISTINCT epoch FROM ingest.ledger") == [(1,)], "a partition 7 that comes back is another"
+    assert lab.value("SELECT count(*) FROM raw.legs") == 3
+
+
+def test_a_flood_of_quarantine_stops_until_it_is_accepted_once(lab: Lab, command: Command) -> None:
+    lab.produce([event("good"), *((b"k", b"{") for _ in range(150))], partition=0)
+    with pytest.raises(QuarantineFlood, match="150 of the 151 records of a batch would go to quarantine"):
+        lab.drain()
+    assert lab.value("SELECT count(*) FROM ingest.quarantine") == 0
+    condition = measure_lag([lab.dataset], lab.settings)["legs"].condition
+    assert isinstance(condition, QuarantineFlood), "the sensor must not start the same batch for ever"
+    assert "150 of the 151" in command("offsets", "show", "legs").output
+    done = command("offsets", "accept-loss", "legs", "--reason", "a test client went wild", "--yes")
+    assert done.exit_code == 0, done.output
+    assert measure_lag([lab.dataset], lab.settings)["legs"].condition is None
+    report = lab.drain()
+    assert (report.loaded, report.quarantined) == (1, 150)
+    lab.reconcile()
+    lab.produce([(b"k", b"{") for _ in range(150)], partition=0)
+    with pytest.raises(QuarantineFlood):
+        lab.drain()
+    assert command("offsets", "accept-loss", "legs", "--reason", "x", "--yes").exit_code == 0
+
+
+def test_a_mended_contract_ends_a_flood(lab: Lab) -> None:
+    lab.produce([event(str(i), state="new") for i in range(150)], partition=0)
+    with pytest.raises(QuarantineFlood):
+        lab.drain()
+    state = replace(lab.dataset.columns[1], enum=("on", "off", "new"))
+    lab.dataset = replace(
+        lab.dataset, columns=(lab.dataset.columns[0], state, *lab.dataset.columns[2:]), contract_hash="two"
+    )
+    lab.migrate()
+    assert measure_lag([lab.dataset], lab.settings)["legs"].condition is None
+    assert lab.drain().loaded == 150
+    assert lab.value("SELECT count(*) FROM ingest.floods") == 0
 
 
 def test_a_topic_may_grow_and_move_keys(lab: Lab, admin: KafkaAdminClient) -> None:

@@ -113,7 +113,8 @@ class RawFeed:
                     SELECT *, sum(octet_length(value)) OVER (ORDER BY epoch, partition, "offset") AS size,
                         row_number() OVER (ORDER BY epoch, partition, "offset") AS number
                     FROM (
-                        SELECT * FROM {raw(self._name)} WHERE (epoch, partition, "offset") > (%s::int, %s::int, %s::bigint)
+                        SELECT * FROM {raw(self._name)}
+                        WHERE (epoch, partition, "offset") > (%s::int, %s::int, %s::bigint)
                             AND (%s::timestamptz IS NULL OR loaded_at >= %s::timestamptz)
                         ORDER BY epoch, partition, "offset" LIMIT %s
                     ) AS nearest

@@ -137,7 +137,7 @@ def _readers(connection: Connection[TupleRow], dataset: str) -> list[tuple[str, 
     """Marts that read the dataset, and the column of it that names their slice."""
     return connection.execute(
         "SELECT mart, slice_column FROM catalog.mart_inputs WHERE input = %s ORDER BY mart", (dataset,)
-    ).fetchall()  # type: ignore[return-value]
+    ).fetchall()
 
 
 def _rename_index(connection: Connection[TupleRow], schema: str, old: str, new: str) -> None:

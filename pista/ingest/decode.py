@@ -1,8 +1,9 @@
 """Bytes to typed rows: columns at once where the batch is clean, records one by one around a bad one."""
 
-from pista.contracts.dataset import Dataset
+from pista.contracts.dataset import Dataset, Merge
 from pista.ingest.arrow import Decoded, concatenate
 from pista.ingest.columnar import decode_columnar
+from pista.ingest.presence import with_absent
 from pista.ingest.rowwise import decode_rowwise
 from pista.kafka.records import Records
 from pista.settings import Settings
@@ -19,7 +20,8 @@ class Decoder:
 
     def decode(self, records: Records) -> Decoded:
         """Rows of the good records and a rejection for each of the others; together exactly ``records``."""
-        return decode(self.dataset, records, self._value_max_bytes)
+        rows = decode(self.dataset, records, self._value_max_bytes)
+        return with_absent(self.dataset, records, rows) if self.dataset.merge is Merge.PATCH else rows
 
 
 def decode(dataset: Dataset, records: Records, value_max_bytes: int) -> Decoded:

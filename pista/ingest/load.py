@@ -12,14 +12,14 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from pista.contracts.dataset import Dataset
+from pista.contracts.dataset import Dataset, Merge
 from pista.ingest import floods, ledger
 from pista.ingest.batch import Batch, moment, monotonic_ms
 from pista.ingest.conditions import QuarantineFlood
 from pista.ingest.pausing import refuse_paused
 from pista.ingest.quarantine import store
 from pista.ingest.reasons import Reason, Rejection
-from pista.warehouse import merging
+from pista.warehouse import merging, patching
 
 log = logging.getLogger(__name__)
 
@@ -216,6 +216,21 @@ def _merge(
 ) -> None:
     if dataset.keep_raw:
         connection.execute(merging.insert_raw(dataset, only_missing=only_missing).encode())
+    if dataset.merge is Merge.PATCH:
+        connection.execute(patching.keep_events(dataset).encode())
+        statement = patching.merge_patches(dataset, slices)
+    else:
+        statement = merging.merge(dataset, slices, tombstones=_has_tombstones(connection, dataset))
+    merged = connection.execute(statement.encode(), {"version": version}).fetchone()
+    assert merged is not None
+    counts.inserted += merged[0]
+    counts.updated += merged[1]
+    counts.deleted += merged[2]
+    if dataset.merge is Merge.PATCH:
+        connection.execute(patching.forget_superseded(dataset).encode())
+
+
+def _has_tombstones(connection: Connection[TupleRow], dataset: Dataset) -> bool:
     row = connection.execute(
         f"""
         SELECT EXISTS (SELECT FROM {merging.stage_name(dataset)} WHERE _tombstone)
@@ -224,12 +239,7 @@ def _merge(
         (dataset.name,),
     ).fetchone()
     assert row is not None
-    statement = merging.merge(dataset, slices, tombstones=bool(row[0]))
-    merged = connection.execute(statement.encode(), {"version": version}).fetchone()
-    assert merged is not None
-    counts.inserted += merged[0]
-    counts.updated += merged[1]
-    counts.deleted += merged[2]
+    return bool(row[0])
 
 
 def _raise_unless_culprit(error: psycopg.Error) -> None:

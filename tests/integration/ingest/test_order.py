@@ -238,6 +238,20 @@ def test_events_of_a_busy_key_do_not_pile_up(warehouse: psycopg.Connection) -> N
     assert warehouse.execute("SELECT rank, day FROM curated.patched WHERE id = 'busy'").fetchone() == (199, 0)
 
 
+def test_an_event_that_is_older_in_the_log_but_newer_in_order_is_not_forgotten(
+    warehouse: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patching, "_crowded", lambda dataset: 1)
+    newest = Event("z", 7, 1, 0, 0, 1)
+    older = [Event("z", 3, 2, 0, 1, 2), Event("z", 3, 4, 0, 2, 3)]
+    for events in ([newest, *older], [Event("z", 4, 5, 0, 3, 4)], [Event("z", 5, 6, 0, 4, 5, lacks="mark")]):
+        load(warehouse, PATCHED_RANKED, events)
+    row = warehouse.execute("SELECT rank, mark, day FROM curated.patched_ranked WHERE id = 'z'").fetchone()
+    assert row == (7, "1", 1)
+    kept = warehouse.execute("""SELECT "offset" FROM patches.patched_ranked WHERE key = '["z"]' ORDER BY 1""").fetchall()
+    assert kept == [(0,), (3,), (4,)]
+
+
 def test_a_deleted_row_dirties_its_slice_and_a_moved_row_both(warehouse: psycopg.Connection) -> None:
     warehouse.execute("DELETE FROM curated.plain")
     warehouse.execute("DELETE FROM catalog.deleted")

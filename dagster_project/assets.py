@@ -1,10 +1,11 @@
 """Topics as external assets, and source datasets as assets that a drain run materializes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
 from dagster_project.drains import DrainTogether
+from dagster_project.groups import share_of
 from dagster_project.metadata import (
     asset_key,
     definition_metadata,
@@ -18,6 +19,8 @@ from dagster_project.metadata import (
 )
 from dagster_project.resources import Platform
 from pista.contracts.dataset import Dataset
+from pista.ingest.groups import Group
+from pista.ingest.share import WHOLE
 from pista.settings import Settings
 
 
@@ -62,13 +65,13 @@ def source_spec(dataset: Dataset, settings: Settings) -> dg.AssetSpec:
     )
 
 
-def drain_asset(group: str, datasets: Sequence[Dataset], settings: Settings) -> dg.AssetsDefinition:
-    """The op that drains a group of datasets, or the selected ones, until all of them are idle."""
-    by_key = {asset_key(dataset.name): dataset for dataset in datasets}
+def drain_asset(group: Group, settings: Settings) -> dg.AssetsDefinition:
+    """The op that drains a group of datasets, the selected ones or the run's share, until all of them are idle."""
+    by_key = {asset_key(dataset.name): dataset for dataset in group.datasets}
 
     @dg.multi_asset(
-        name=f"{group}_drain",  # a job and an op may not share a name
-        specs=[source_spec(dataset, settings) for dataset in datasets],
+        name=f"{identifier(group.name)}_drain",  # a job and an op may not share a name
+        specs=[source_spec(dataset, settings) for dataset in group.datasets],
         can_subset=True,
         description="Loads what is new on the topics of its datasets, exactly once, a thread a dataset.",
     )
@@ -76,8 +79,10 @@ def drain_asset(group: str, datasets: Sequence[Dataset], settings: Settings) -> 
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.AssetMaterialization]:
         chosen = [dataset for key, dataset in by_key.items() if key in context.selected_asset_keys]
-        context.log.info("Draining %s.", ", ".join(dataset.name for dataset in chosen))
-        together = DrainTogether(platform, chosen, context.run.run_id, on_failure=context.log.error)
+        share = share_of(context.run.tags)
+        part = "" if share == WHOLE else f", share {share} of the partitions"
+        context.log.info("Draining %s%s.", ", ".join(dataset.name for dataset in chosen), part)
+        together = DrainTogether(platform, chosen, context.run.run_id, on_failure=context.log.error, share=share)
         for name, metadata in together.run():
             yield dg.AssetMaterialization(asset_key(name), metadata=metadata)
         context.log.info(together.summary())

@@ -7,11 +7,12 @@ import dagster as dg
 from dagster_project.assets import drain_asset, topic_specs
 from dagster_project.automation import automation_sensors
 from dagster_project.checks import source_checks
-from dagster_project.jobs import drain_groups, make_jobs, make_schedules
+from dagster_project.jobs import make_jobs, make_schedules
 from dagster_project.marts import mart_asset
 from dagster_project.resources import Platform
 from dagster_project.sensors import lag_sensor
 from pista.contracts.dataset import Dataset
+from pista.ingest.groups import drain_groups
 from pista.settings import Settings
 
 
@@ -39,7 +40,7 @@ def build_defs(
     return dg.Definitions(
         assets=[
             *topic_specs(datasets.values()),
-            *(drain_asset(group, members, settings) for group, members in groups.items()),
+            *(drain_asset(group, settings) for group in groups),
             *(mart_asset(mart, datasets, settings) for mart in marts),
         ],
         asset_checks=source_checks(datasets.values()),

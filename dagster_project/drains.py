@@ -18,6 +18,7 @@ from dagster_project.coalesce import Coalesced, materialization_metadata
 from dagster_project.errors import sentence
 from dagster_project.resources import Platform
 from pista.contracts.dataset import Dataset
+from pista.ingest.share import WHOLE, Share
 
 if TYPE_CHECKING:
     from pista.ingest.drain import DrainReport
@@ -31,6 +32,11 @@ STOP_TIMEOUT = 30.0  # seconds for the batches under way to commit once the run 
 
 
 @dataclass(frozen=True, slots=True)
+class _Begun:
+    dataset: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Ended:
     dataset: str
     report: DrainReport | None
@@ -41,14 +47,20 @@ class DrainTogether:
     """One run's drains. Iterate ``run()``, then read ``failures`` and ``summary()``."""
 
     def __init__(
-        self, platform: Platform, datasets: Sequence[Dataset], run_id: str, on_failure: Callable[[str], None]
+        self,
+        platform: Platform,
+        datasets: Sequence[Dataset],
+        run_id: str,
+        on_failure: Callable[[str], None],
+        share: Share = WHOLE,
     ) -> None:
         self._platform = platform
         self._datasets = datasets
         self._run_id = run_id
+        self._share = share
         self._on_failure = on_failure
         self._stop = threading.Event()
-        self._inbox: queue.Queue[BatchReport | _Ended] = queue.Queue()
+        self._inbox: queue.Queue[BatchReport | _Begun | _Ended] = queue.Queue()
         self._records = 0
         self.failures: dict[str, Exception] = {}
 
@@ -65,7 +77,7 @@ class DrainTogether:
         for thread in threads:
             thread.start()
         try:
-            yield from self._collect(running=len(threads))
+            yield from self._collect()
         finally:  # also when the run is terminated: every thread finishes its batch, then leaves
             self._stop.set()
             deadline = time.monotonic() + STOP_TIMEOUT
@@ -82,9 +94,11 @@ class DrainTogether:
         lines = [describe(name, error) for name, error in self.failures.items()]
         return "\n".join([f"Stopped {len(lines)} of {len(self._datasets)} datasets:", *lines])
 
-    def _collect(self, running: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _collect(self) -> Iterator[tuple[str, dict[str, Any]]]:
         settings = self._platform.settings
         started = last_batch = time.monotonic()
+        running = {dataset.name for dataset in self._datasets}
+        waiting = set(running)  # for the end of the drains before them; the clocks start when nobody waits any more
         pending: dict[str, Coalesced] = {}
         reported: dict[str, float] = {}
         while running:
@@ -93,8 +107,12 @@ class DrainTogether:
             except queue.Empty:
                 item = None
             now = time.monotonic()
-            if isinstance(item, _Ended):
-                running -= 1
+            if isinstance(item, _Begun):
+                waiting.discard(item.dataset)
+                started = last_batch = now
+            elif isinstance(item, _Ended):
+                running.discard(item.dataset)
+                waiting.discard(item.dataset)
                 self._note_end(item)
                 if item.dataset in pending:
                     yield self._report(pending.pop(item.dataset))
@@ -105,7 +123,8 @@ class DrainTogether:
             for name in [name for name in pending if now - reported.get(name, -REPORT_EVERY) >= REPORT_EVERY]:
                 reported[name] = now
                 yield self._report(pending.pop(name))
-            if now - last_batch >= settings.drain_idle_seconds or now - started >= settings.drain_max_seconds:
+            idle = now - last_batch >= settings.drain_idle_seconds
+            if not waiting and (idle or now - started >= settings.drain_max_seconds):
                 self._stop.set()
 
     def _report(self, coalesced: Coalesced) -> tuple[str, dict[str, Any]]:
@@ -127,7 +146,14 @@ class DrainTogether:
 
     def _drain(self, dataset: Dataset) -> None:
         try:
-            report = self._platform.drain(dataset, self._run_id, self._stop.is_set, self._inbox.put)
+            report = self._platform.drain(
+                dataset,
+                self._share,
+                self._run_id,
+                should_stop=self._stop.is_set,
+                on_begin=lambda: self._inbox.put(_Begun(dataset.name)),
+                on_batch=self._inbox.put,
+            )
         except Exception as error:  # whatever it is, it is this dataset's alone; the run reports it and fails
             # the places and not the messages, which quote rows: Dagster keeps what a run prints
             places = "".join(traceback.format_tb(error.__traceback__))

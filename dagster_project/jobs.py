@@ -5,10 +5,11 @@ from typing import Any
 
 import dagster as dg
 
+from dagster_project.groups import drain_job
 from dagster_project.metadata import asset_key
 from pista.contracts.dataset import Dataset
+from pista.ingest.groups import Group
 
-DEFAULT_GROUP = "default"
 BUILD_MARTS = "build_marts"
 CHECK_SOURCES = "check_sources"
 
@@ -16,26 +17,13 @@ CHECK_SOURCES = "check_sources"
 Jobs = Mapping[str, Any]
 
 
-def drain_groups(datasets: Iterable[Dataset]) -> dict[str, list[Dataset]]:
-    """Source datasets by the run that drains them: one run, one interpreter, a thread each."""
-    sources = [dataset for dataset in datasets if dataset.is_source]
-    return {DEFAULT_GROUP: sources} if sources else {}
-
-
-def drain_job(group: str) -> str:
-    """Name of the job that drains a group."""
-    return f"drain_{group}"
-
-
-def make_jobs(groups: Mapping[str, Sequence[Dataset]], marts: Sequence[Dataset]) -> Jobs:
+def make_jobs(groups: Sequence[Group], marts: Sequence[Dataset]) -> Jobs:
     """Every job by its name; none that would have nothing to do."""
     jobs = [
         dg.define_asset_job(
-            drain_job(group),
-            selection=_without_checks(datasets),
-            description=f"Loads {', '.join(dataset.name for dataset in datasets)} until all are idle.",
+            drain_job(group.name), selection=_without_checks(group.datasets), description=_what_drains(group)
         )
-        for group, datasets in groups.items()
+        for group in groups
     ]
     if marts:
         jobs.append(
@@ -46,7 +34,7 @@ def make_jobs(groups: Mapping[str, Sequence[Dataset]], marts: Sequence[Dataset])
                 description="Builds marts from their changed slices; `full_refresh` in the run config rebuilds all.",
             )
         )
-    checked = [asset_key(one.name) for datasets in groups.values() for one in datasets if one.quality]
+    checked = [asset_key(one.name) for group in groups for one in group.datasets if one.quality]
     if checked:
         jobs.append(
             dg.define_asset_job(
@@ -72,6 +60,12 @@ def make_schedules(jobs: Jobs) -> list[dg.ScheduleDefinition]:
             description="The rules of every source dataset, once an hour.",
         )
     ]
+
+
+def _what_drains(group: Group) -> str:
+    names = ", ".join(dataset.name for dataset in group.datasets)
+    runs = len(group.shares)
+    return f"Loads {names} until all are idle." if runs == 1 else f"Loads {names}, in {runs} runs at once."
 
 
 def _without_checks(datasets: Iterable[Dataset]) -> dg.AssetSelection:

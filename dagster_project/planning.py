@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dagster_project.backoff import LONGEST_BLOCKED, LONGEST_DELAY, Asks
-from dagster_project.liveness import Moment
+from dagster_project.liveness import AtWork, Moment, Work
 from dagster_project.state import Waiting
 from pista.contracts.dataset import Dataset
+from pista.ingest.share import WHOLE, Share
 
 if TYPE_CHECKING:
     from pista.ingest.lag import Lag
@@ -27,53 +28,79 @@ class Plan:
 
 
 def plan_drains(
-    datasets: Sequence[Dataset], lags: Mapping[str, Lag], covered: Mapping[str, str], asks: Asks, moment: Moment
+    datasets: Sequence[Dataset],
+    lags: Mapping[str, Lag],
+    at_work: AtWork,
+    asks: Asks,
+    moment: Moment,
+    share: Share = WHOLE,
 ) -> Plan:
-    """Decide for one group.
+    """Decide for one group, or for one share of the dataset that it is.
 
     One that lags is reason enough for a run, which then takes all that can be drained and that no live run
-    covers, so that all of the group are warm.
+    covers, so that all of the group are warm. So is one whose drain is about to end: its successor waits for that.
     """
     plan = Plan()
     drained: list[Lag] = []
     drainable: list[str] = []
     due: list[str] = []
     for dataset in datasets:
-        name, lag = dataset.name, lags[dataset.name]
+        name, lag = dataset.name, part_of(lags[dataset.name], share)
+        known, work = label(name, share), Work(name, share)
+        who = at_work.on(work)
         if lag.condition is not None:
-            plan.sentences.append(f"{name} is stopped: {lag.condition}")
+            plan.sentences.append(f"{known} is stopped: {lag.condition}")
         elif lag.topic_missing:
-            plan.sentences.append(f"{name} waits for its topic {dataset.topic}, which does not exist yet.")
-        elif name in covered:
+            plan.sentences.append(f"{known} waits for its topic {dataset.topic}, which does not exist yet.")
+        elif who is not None:
             if lag.records:
-                plan.sentences.append(f"{name} is being drained by {covered[name]}, lag {number(lag.records)}.")
+                plan.sentences.append(f"{known} is being drained by {who}, lag {number(lag.records)}.")
             else:
                 drained.append(lag)
+        elif at_work.leaves(work):
+            due.append(name)
         elif lag.records:
-            seconds = asks.wait(name, position(lag), moment.now, moment.restarted)
+            seconds = asks.wait(known, position(lag), moment.now, moment.restarted)
             if seconds:
                 plan.sentences.append(
-                    f"{name} lags by {number(lag.records)}, but {asks.count(name)} runs did not move it; "
+                    f"{known} lags by {number(lag.records)}, but {asks.count(known)} runs did not move it; "
                     f"the next is requested in {seconds:.0f} s."
                 )
             else:
                 due.append(name)
+                asks.note(known, position(lag), moment.now, moment.restarted)
         else:
             drained.append(lag)
             drainable.append(name)
     if due:
         plan.request = [dataset.name for dataset in datasets if dataset.name in {*due, *drainable}]
-        for name in due:
-            asks.note(name, position(lags[name]), moment.now, moment.restarted)
-    if drained:
+    if drained and share == WHOLE:
         what = f"All {len(drained)}" if len(drained) == len(datasets) else f"{len(drained)} of {len(datasets)}"
         at = number(sum(position(lag) for lag in drained))
         plan.sentences.append(f"{what} topics are drained: position {at}, lag 0.")
+    elif drained:
+        plan.sentences.append(
+            f"{label(datasets[0].name, share)} is drained: position {number(position(drained[0]))}, lag 0."
+        )
     return plan
 
 
+def label(dataset: str, share: Share) -> str:
+    """What a sentence calls a dataset, or a share of it."""
+    return dataset if share == WHOLE else f"{dataset} {share}"
+
+
+def part_of(lag: Lag, share: Share) -> Lag:
+    """The lag of the partitions of a share."""
+    if share == WHOLE:
+        return lag
+    partitions = {partition: range_ for partition, range_ in lag.partitions.items() if share.owns(partition)}
+    records = sum(max(end - start, 0) for start, end in partitions.values())
+    return replace(lag, partitions=partitions, records=records)
+
+
 def plan_marts(
-    marts: Sequence[Dataset], waiting: Sequence[Waiting], covered: Mapping[str, str], asks: Asks, moment: Moment
+    marts: Sequence[Dataset], waiting: Sequence[Waiting], at_work: AtWork, asks: Asks, moment: Moment
 ) -> Plan:
     """Marts whose changes wait longer than automation ever lets them.
 
@@ -85,8 +112,9 @@ def plan_marts(
         queue = by_mart.get(mart.name)
         if queue is None or queue.age < (2 * mart.cooldown + OVERDUE_FLOOR).total_seconds():
             continue
-        if mart.name in covered:
-            plan.sentences.append(f"{mart.name} is being built by {covered[mart.name]}.")
+        who = at_work.on(Work(mart.name))
+        if who is not None:
+            plan.sentences.append(f"{mart.name} is being built by {who}.")
             continue
         # what blocked a build does so again until there are new data or a new contract, and both are a new row
         if queue.blocked_by is None:

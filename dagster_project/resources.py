@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dagster_project.errors import without_row_values
 from pista.contracts.dataset import Dataset
+from pista.ingest.share import Share
 from pista.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,11 +54,13 @@ class Platform:
     def drain(
         self,
         dataset: Dataset,
+        share: Share,
         run_id: str,
         should_stop: Callable[[], bool],
+        on_begin: Callable[[], None],
         on_batch: Callable[[BatchReport], None],
     ) -> DrainReport:
-        """Load micro-batches until told to stop; a quiet topic alone does not end it.
+        """Load micro-batches until told to stop, from when the drain before has ended; a quiet topic does not end it.
 
         The run decides for its whole group when to end, so that a dataset which is quiet for a
         moment stays warm as long as another of the group is busy.
@@ -65,7 +68,16 @@ class Platform:
         from pista.ingest.drain import drain
 
         settings = self.settings.model_copy(update={"drain_idle_seconds": self.settings.drain_max_seconds})
-        return drain(dataset, settings, run_id=run_id, should_stop=should_stop, on_batch=on_batch)
+        return drain(
+            dataset,
+            settings,
+            run_id=run_id,
+            should_stop=should_stop,
+            on_batch=on_batch,
+            share=share,
+            hand_over=True,
+            on_begin=on_begin,
+        )
 
     def row_count(self, dataset: str) -> int | None:
         """Rows of the served table as of its last publication; None before the first."""

@@ -9,13 +9,16 @@ import dagster as dg
 
 from dagster_project.backoff import Asks
 from dagster_project.errors import DatabaseError, sentence
-from dagster_project.jobs import BUILD_MARTS, Jobs, drain_job
-from dagster_project.liveness import Moment, Run, covered, judge_all
+from dagster_project.groups import SHARE_TAG, drain_job
+from dagster_project.jobs import BUILD_MARTS, Jobs
+from dagster_project.liveness import Moment, Run, at_work, judge_all
 from dagster_project.metadata import asset_key
-from dagster_project.planning import number, plan_drains, plan_marts
+from dagster_project.planning import label, number, part_of, plan_drains, plan_marts
 from dagster_project.resources import Platform
 from dagster_project.state import close_books, observe, unfinished_runs
 from pista.contracts.dataset import Dataset
+from pista.ingest.groups import Group
+from pista.ingest.share import WHOLE, Share
 from pista.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,19 +27,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 INTERVAL = 5  # seconds; the daemon's own loop is no faster
+PRIORITY = "10"  # a drain leaves Dagster's queue before the builds and checks that wait there
 LONGEST_TAG = 500  # characters; Dagster's index on tags refuses values of about 2,700 bytes
 
 
 def lag_sensor(
-    groups: Mapping[str, Sequence[Dataset]], marts: Sequence[Dataset], jobs: Jobs, settings: Settings
+    groups: Sequence[Group], marts: Sequence[Dataset], jobs: Jobs, settings: Settings
 ) -> list[dg.SensorDefinition]:
     """The sensor, or none where there is nothing to drain."""
     if not groups:
         return []
-    sources = [dataset for datasets in groups.values() for dataset in datasets]
+    sources = [dataset for group in groups for dataset in group.datasets]
     names = {asset_key(dataset.name): dataset.name for dataset in (*sources, *marts)}
-    members = {drain_job(group): frozenset(one.name for one in datasets) for group, datasets in groups.items()}
+    members = {drain_job(group.name): frozenset(one.name for one in group.datasets) for group in groups}
     members[BUILD_MARTS] = frozenset(mart.name for mart in marts)
+    runs_wanted = [(group, share) for group in groups for share in group.shares]
     targets = [jobs[name] for name in members if name in jobs]
 
     @dg.sensor(
@@ -44,8 +49,8 @@ def lag_sensor(
         jobs=targets,
         minimum_interval_seconds=INTERVAL,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Compares topic ends with the ledger and keeps one live drain run on what lags; "
-        "reports dead runs, and asks for marts whose changes wait too long.",
+        description="Compares topic ends with the ledger and keeps one live drain run on what lags, with a successor "
+        "before it ends; reports dead runs, and asks for marts whose changes wait too long.",
     )
     def lag(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
         from kafka.errors import KafkaError
@@ -66,8 +71,8 @@ def lag_sensor(
                         _report_dead(context.instance, verdict.run, verdict.dead)
                         sentences.append(f"{verdict.run} is dead: {verdict.dead}.")
                 close_books(connection)
-            at_work = covered(verdicts, seen.drains, seen.sessions)
-            plan = plan_marts(marts, seen.waiting, at_work, asks, moment)
+            work = at_work(verdicts, seen.drains, seen.sessions)
+            plan = plan_marts(marts, seen.waiting, work, asks, moment)
             sentences += plan.sentences
             requests += [_request_mart(mart) for mart in plan.request]
             try:
@@ -79,12 +84,13 @@ def lag_sensor(
                 )
                 logger.warning("%s", sentences[-1])
             else:
-                for group, datasets in groups.items():
-                    plan = plan_drains(datasets, lags, at_work, asks, moment)
+                for group, share in runs_wanted:
+                    plan = plan_drains(group.datasets, lags, work, asks, moment, share)
                     sentences += plan.sentences
                     if plan.request:
-                        requests.append(_request_drain(group, plan.request, lags))
-                asks.keep_only({name for name, one in lags.items() if one.records} | {one.mart for one in seen.waiting})
+                        requests.append(_request_drain(group.name, share, plan.request, lags))
+                lagging = {label(name, share) for name, lag in lags.items() if lag.records for _, share in runs_wanted}
+                asks.keep_only(lagging | {one.mart for one in seen.waiting})
         except OperationalError as error:
             sentences.append(f"PostgreSQL does not answer ({sentence(error)}); looking again in {INTERVAL} s.")
             logger.warning("%s", sentences[-1])
@@ -99,13 +105,16 @@ def lag_sensor(
     return [lag]
 
 
-def _request_drain(group: str, names: Sequence[str], lags: Mapping[str, "Lag"]) -> dg.RunRequest:
-    behind = ", ".join(f"{name} {number(lags[name].records)}" for name in names if lags[name].records)
+def _request_drain(group: str, share: Share, names: Sequence[str], lags: Mapping[str, "Lag"]) -> dg.RunRequest:
+    behind = ", ".join(
+        f"{lag.dataset} {number(lag.records)}" for name in names if (lag := part_of(lags[name], share)).records
+    )
+    tags = {"pista/group": group, "pista/lag": behind[:LONGEST_TAG], "dagster/priority": PRIORITY}
     return dg.RunRequest(
         job_name=drain_job(group),
         asset_selection=[asset_key(name) for name in names],
         asset_check_keys=[],  # not naming any would run them all
-        tags={"pista/group": group, "pista/lag": behind[:LONGEST_TAG]},
+        tags=tags if share == WHOLE else {**tags, SHARE_TAG: str(share)},
     )
 
 

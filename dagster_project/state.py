@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dagster_project.liveness import BEAT_TIMEOUT, UNFINISHED, Drain, Run
+from dagster_project.groups import share_of
+from dagster_project.liveness import BEAT_TIMEOUT, UNFINISHED, Drain, Run, Work
 from dagster_project.resources import mart_session
+from pista.ingest.share import Share
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -41,7 +43,9 @@ def observe(connection: Connection[TupleRow], run_ids: Collection[str], marts: I
     """Read it all; ages are by the database's clock, which also wrote the beats."""
     drains = connection.execute(
         """
-        SELECT run_id, dataset, ended_at IS NOT NULL, extract(epoch FROM now() - coalesce(ended_at, beat_at))::float8
+        SELECT run_id, dataset, slot, slots, ended_at IS NOT NULL,
+            extract(epoch FROM now() - coalesce(ended_at, beat_at))::float8,
+            extract(epoch FROM ends_at - now())::float8
         FROM ingest.drains
         WHERE run_id = ANY(%s) OR ended_at IS NULL AND beat_at > now() - make_interval(secs => %s)
         """,
@@ -63,7 +67,7 @@ def observe(connection: Connection[TupleRow], run_ids: Collection[str], marts: I
     assert uptime is not None
     names = {name for (name,) in sessions}
     return Observed(
-        [Drain(*row) for row in drains],
+        [Drain(run_id, Work(name, Share(slot, slots)), *rest) for run_id, name, slot, slots, *rest in drains],
         frozenset(mart for mart in marts if mart_session(mart) in names),
         [Waiting(*row) for row in waiting],
         uptime[0],
@@ -100,5 +104,7 @@ def unfinished_runs(
             else jobs.get(run.job_name, frozenset())
         )
         if datasets:
-            found.append(Run(run.run_id, run.status, datasets, record.update_timestamp.timestamp()))
+            share = share_of(run.tags)
+            works = frozenset(Work(dataset, share) for dataset in datasets)
+            found.append(Run(run.run_id, run.status, works, record.update_timestamp.timestamp()))
     return found

@@ -20,10 +20,12 @@ from pista.ingest.batch import Batch, epochs, make_batch, monotonic_ms, order_ti
 from pista.ingest.conditions import ContractNotApplied
 from pista.ingest.configuration import ingest_dsn
 from pista.ingest.decode import Decoder
+from pista.ingest.handover import Other, Turn, decide, find_others
 from pista.ingest.heartbeat import Heartbeat
-from pista.ingest.ledger import Entry, Ledger, LostRaceError, find_condition, open_partitions, read_ledgers
+from pista.ingest.ledger import Ledger, LostRaceError, find_condition, open_partitions, read_ledgers, unopened
 from pista.ingest.load import BatchReport, ContractChangedError, applied_hash, commit_batch
 from pista.ingest.pausing import PausedError, refuse_paused
+from pista.ingest.share import WHOLE, Share
 from pista.kafka.client import client_options
 from pista.kafka.reader import Reader, ReaderStalledError
 from pista.kafka.topics import TopicAdmin, TopicState, TopicUnreadableError
@@ -34,6 +36,7 @@ from pista.warehouse.maintenance import ensure_raw_partitions
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5  # how long an idle drain waits for a record before it looks around
+TURN_SECONDS = 0.1  # how often a successor looks whether the drain before it has ended
 LOST_RACES = 3  # in a row, that end a drain
 PATIENCE_SECONDS = 60.0  # a broker or database that is away for longer ends a drain
 RETRY_SECONDS = 1.0
@@ -49,7 +52,7 @@ class DrainReport:
     records: int
     loaded: int
     quarantined: int
-    outcome: str  # idle, time_up, stopped, paused or contract_changed
+    outcome: str  # idle, time_up, stopped, paused, contract_changed; of a hand-over: superfluous or superseded
 
 
 def drain(
@@ -59,6 +62,9 @@ def drain(
     run_id: str,
     should_stop: Callable[[], bool],
     on_batch: Callable[[BatchReport], None],
+    share: Share = WHOLE,
+    hand_over: bool = False,
+    on_begin: Callable[[], None] = lambda: None,
 ) -> DrainReport:
     """Load a source dataset until it is idle, time is up, or the caller wants it to stop.
 
@@ -68,6 +74,10 @@ def drain(
         run_id: of the run that answers for it.
         should_stop: asked between batches.
         on_batch: told of each committed batch, from this thread.
+        share: the partitions to load, and those of them that appear meanwhile.
+        hand_over: wait for a drain of the same partitions that is about to end, leave if one stays, and leave at
+            the first lost race once there is a younger one.
+        on_begin: told when it is this drain's turn.
 
     Raises:
         IngestCondition: the dataset cannot go on by itself.
@@ -76,8 +86,17 @@ def drain(
         KafkaError: the broker stayed away.
     """
     dsn = ingest_dsn(settings)
-    with Heartbeat(dsn, dataset.name, run_id) as heartbeat, _Drain(dataset, settings, dsn, run_id, on_batch) as work:
-        outcome = work.run(should_stop)
+    # the heart ends first: a successor need not wait until this drain's connections are closed
+    with (
+        _Drain(dataset, settings, dsn, run_id, share, on_batch) as work,
+        Heartbeat(dsn, dataset.name, share, run_id) as heartbeat,
+    ):
+
+        def begin() -> None:
+            heartbeat.begin(settings.drain_max_seconds)
+            on_begin()
+
+        outcome = work.run(should_stop, begin, hand_over=hand_over)
         heartbeat.finish(outcome)
         return DrainReport(dataset.name, work.batches, work.records, work.loaded, work.quarantined, outcome)
 
@@ -86,10 +105,17 @@ class _Drain:
     """The loop's state: connections, what is committed, and the batch on its way."""
 
     def __init__(
-        self, dataset: Dataset, settings: Settings, dsn: str, run_id: str, on_batch: Callable[[BatchReport], None]
+        self,
+        dataset: Dataset,
+        settings: Settings,
+        dsn: str,
+        run_id: str,
+        share: Share,
+        on_batch: Callable[[BatchReport], None],
     ) -> None:
         self.batches = self.records = self.loaded = self.quarantined = 0
         self._dataset, self._settings, self._dsn, self._run_id = dataset, settings, dsn, run_id
+        self._share = share
         self._on_batch = on_batch
         options = client_options(settings)
         self._admin_options = options
@@ -110,35 +136,71 @@ class _Drain:
         if self._admin is not None:
             self._admin.close()
 
-    def run(self, should_stop: Callable[[], bool]) -> str:
+    def run(self, should_stop: Callable[[], bool], begin: Callable[[], None], *, hand_over: bool) -> str:
         """Until idle, time is up or told to stop; the outcome in a word."""
         self._check_contract()
-        began = succeeded_at = time.monotonic()
+        began, succeeded_at = None, time.monotonic()
         lost_races = 0
         while True:
             try:
+                if began is None:
+                    if hand_over and (outcome := self._await_turn(should_stop)):
+                        return outcome
+                    began = succeeded_at = time.monotonic()
+                    begin()
                 for outcome in self._from_ledger(should_stop, began):
                     succeeded_at, lost_races = time.monotonic(), 0
                     if outcome is not None:
                         return outcome
-            except ContractChangedError as error:
+            except (ContractChangedError, PausedError) as error:
                 log.info("%s", error)
-                return "contract_changed"
-            except PausedError as error:
-                log.info("%s", error)
-                return "paused"
+                return "paused" if isinstance(error, PausedError) else "contract_changed"
             except LostRaceError as error:
                 lost_races += 1
                 log.warning("%s (%d of %d)", error, lost_races, LOST_RACES)
                 if lost_races >= LOST_RACES:
                     raise
                 self._start_over()
+                if hand_over and any(not other.older for other in self._others()):
+                    return "superseded"
             except TRANSIENT as error:
                 log.warning("drain of %s: %s: %s", self._dataset.name, type(error).__name__, error)
                 if should_stop() or time.monotonic() - succeeded_at >= PATIENCE_SECONDS:
                     raise
                 self._start_over()
                 time.sleep(RETRY_SECONDS)
+
+    def _others(self) -> list[Other]:
+        return find_others(self._connect(), self._dataset.name, self._share, self._run_id)
+
+    def _await_turn(self, should_stop: Callable[[], bool]) -> str | None:
+        """Get everything ready while the drain before this one comes to its end; an outcome if it is never our turn."""
+        ready = False
+        while (turn := decide(self._share, self._others())) is Turn.WAIT:
+            if should_stop():
+                return "stopped"
+            if not ready:
+                self._warm_up()
+                ready = True
+            time.sleep(TURN_SECONDS)
+        return "superfluous" if turn is Turn.LEAVE else None
+
+    def _warm_up(self) -> None:
+        """Connect to everything by reading a record that is not kept."""
+        ledger, topic = self._ledger(), self._topic()
+        condition = find_condition(self._dataset, topic, ledger, self._share)
+        if condition is not None:
+            raise condition
+        own = self._own(ledger)
+        if topic is not None and own:
+            starts = {partition: entry.next_offset for partition, entry in own.items()}
+            self._reader.read(starts, {p: topic.end[p] for p in starts}, max_records=1, max_bytes=1, wait=POLL_SECONDS)
+
+    def _ledger(self) -> Ledger:
+        return read_ledgers(self._connect(), [self._dataset.name])[self._dataset.name]
+
+    def _own(self, ledger: Ledger) -> Ledger:
+        return {partition: entry for partition, entry in ledger.items() if self._share.owns(partition)}
 
     def _check_contract(self) -> None:
         if applied_hash(self._connect(), self._dataset.name) != self._dataset.contract_hash:
@@ -154,7 +216,7 @@ class _Drain:
     def _from_ledger(self, should_stop: Callable[[], bool], began: float) -> Iterator[str | None]:
         """Batches from where the ledger stands; yields None after each commit, and the outcome at the end."""
         refuse_paused(self._connect(), self._dataset.name)
-        ledger: Ledger = read_ledgers(self._connect(), [self._dataset.name])[self._dataset.name]
+        ledger = self._ledger()  # of all shares: what befalls the topic concerns each of them
         idle_since = None  # since when every read has come back empty
         while True:
             now = time.monotonic()
@@ -170,17 +232,18 @@ class _Drain:
                 yield outcome
                 return
             topic = self._topic()
-            condition = find_condition(self._dataset, topic, ledger)
+            condition = find_condition(self._dataset, topic, ledger, self._share)
             if condition is not None:
                 self._settle()
                 raise condition
-            if topic is None:
+            if topic is not None and unopened(topic, ledger, self._share):
+                self._settle()
+                ledger = open_partitions(self._connect(), self._dataset, topic, ledger, self._share)
+            own = self._own(ledger)
+            if topic is None or not own:
                 idle_since = idle_since or now
                 time.sleep(POLL_SECONDS)
                 continue
-            if set(topic.beginning) - set(ledger):
-                self._settle()
-                ledger = open_partitions(self._connect(), self._dataset, topic, ledger)
             batch = self._read(ledger, topic)
             if batch is None:
                 self._settle()
@@ -189,36 +252,36 @@ class _Drain:
                 idle_since = idle_since or time.monotonic()
                 continue
             idle_since = None
-            ledger = batch.next_entries()
+            ledger |= (own := batch.next_entries())
             if self._settle():
                 yield None
-            lag = sum(max(topic.end[p] - entry.next_offset, 0) for p, entry in ledger.items())
+            lag = sum(max(topic.end[p] - entry.next_offset, 0) for p, entry in own.items())
             self._pending = self._writer.submit(commit_batch, self._connect(), batch, run_id=self._run_id, lag=lag)
 
-    def _read(self, ledger: dict[int, Entry], topic: TopicState) -> Batch | None:
-        began = monotonic_ms()
+    def _read(self, ledger: Ledger, topic: TopicState) -> Batch | None:
+        began, own = monotonic_ms(), self._own(ledger)
         chunk = self._reader.read(
-            {partition: entry.next_offset for partition, entry in ledger.items()},
-            topic.end,
+            {partition: entry.next_offset for partition, entry in own.items()},
+            {partition: topic.end[partition] for partition in own},
             max_records=self._settings.batch_max_records,
             max_bytes=self._settings.batch_max_bytes,
             wait=POLL_SECONDS,
         )
-        if all(chunk.positions[p] == entry.next_offset for p, entry in ledger.items()):
+        if all(chunk.positions[p] == entry.next_offset for p, entry in own.items()):
             return None
         # offsets mean records of this topic only if it is still the same one
         again = self._topic()
-        condition = find_condition(self._dataset, again, ledger)
+        condition = find_condition(self._dataset, again, ledger, self._share)
         if condition is not None:
             raise condition
         read_ms = monotonic_ms() - began
-        before = {p: round(entry.order_time.timestamp() * 1000) for p, entry in ledger.items()}
+        before = {p: round(entry.order_time.timestamp() * 1000) for p, entry in own.items()}
         return make_batch(
             self._decoder,
             chunk.records,
-            epochs=epochs(chunk.records, ledger),
+            epochs=epochs(chunk.records, own),
             order_times=order_times(chunk.records, before),
-            planned=ledger,
+            planned=own,
             positions=chunk.positions,
             read_ms=read_ms,
             clock_ms=monotonic_ms(),

@@ -5,10 +5,12 @@ Dagster's own view of a run survives the death of its process; a row that stops 
 
 import logging
 import threading
+import time
 from types import TracebackType
 
 import psycopg
 
+from pista.ingest.share import Share
 from pista.warehouse.connection import connect
 
 log = logging.getLogger(__name__)
@@ -18,15 +20,21 @@ ALIVE_SECONDS = 15.0  # a drain whose last beat is older is dead
 
 
 class Heartbeat:
-    """Beats for one dataset of one run from a thread of its own, until the block ends."""
+    """Beats for one run's share of one dataset from a thread of its own, until the block ends."""
 
-    def __init__(self, dsn: str, dataset: str, run_id: str) -> None:
+    def __init__(self, dsn: str, dataset: str, share: Share, run_id: str) -> None:
         self._dsn = dsn
         self._dataset = dataset
+        self._share = share
         self._run_id = run_id
+        self._ends: float | None = None  # by the monotonic clock
         self._ended = threading.Event()
         self._outcome = "failed"
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{dataset}", daemon=True)
+
+    def begin(self, seconds: float) -> None:
+        """Say with the next beat that the drain is at work, and will end in so many seconds at the latest."""
+        self._ends = time.monotonic() + seconds
 
     def finish(self, outcome: str) -> None:
         """Say how the drain ended; without it the outcome is ``failed``."""
@@ -36,10 +44,11 @@ class Heartbeat:
         with connect(self._dsn, f"pista heartbeat {self._dataset}") as connection:
             connection.execute(
                 """
-                INSERT INTO ingest.drains (run_id, dataset) VALUES (%s, %s)
-                ON CONFLICT (run_id, dataset) DO UPDATE SET beat_at = now(), ended_at = NULL, outcome = NULL
+                INSERT INTO ingest.drains (run_id, dataset, slot, slots) VALUES (%s, %s, %s, %s)
+                ON CONFLICT (run_id, dataset) DO UPDATE SET slot = excluded.slot, slots = excluded.slots,
+                    beat_at = now(), ends_at = NULL, ended_at = NULL, outcome = NULL
                 """,
-                (self._run_id, self._dataset),
+                (self._run_id, self._dataset, self._share.slot, self._share.of),
             )
         self._thread.start()
         return self
@@ -62,10 +71,11 @@ class Heartbeat:
                 while not self._ended.wait(INTERVAL_SECONDS):
                     connection.execute(
                         """
-                        UPDATE ingest.drains SET beat_at = now(), ended_at = NULL, outcome = NULL
+                        UPDATE ingest.drains SET beat_at = now(), ended_at = NULL, outcome = NULL,
+                            ends_at = now() + make_interval(secs => %s)
                         WHERE run_id = %s AND dataset = %s
                         """,
-                        (self._run_id, self._dataset),
+                        (None if self._ends is None else self._ends - time.monotonic(), self._run_id, self._dataset),
                     )
                 connection.execute(
                     """

@@ -21,6 +21,7 @@ from pista.ingest.conditions import (
     TopicRecreated,
     TopicUnreadable,
 )
+from pista.ingest.share import WHOLE, Share
 from pista.kafka.topics import TopicState
 
 log = logging.getLogger(__name__)
@@ -72,17 +73,30 @@ def read_ledgers(connection: Connection[TupleRow], datasets: Iterable[str]) -> d
     return ledgers
 
 
+def unopened(topic: TopicState, ledger: Mapping[int, Entry], share: Share = WHOLE) -> list[int]:
+    """Partitions without a line in the ledger that a drain of that share has to open.
+
+    Whoever is first opens the whole topic, lest the other shares take their partitions for later ones.
+    """
+    return sorted(p for p in set(topic.beginning) - set(ledger) if share.owns(p) or not ledger)
+
+
 def open_partitions(
-    connection: Connection[TupleRow], dataset: Dataset, topic: TopicState, ledger: Mapping[int, Entry]
+    connection: Connection[TupleRow],
+    dataset: Dataset,
+    topic: TopicState,
+    ledger: Mapping[int, Entry],
+    share: Share = WHOLE,
 ) -> Ledger:
-    """The ledger with a line for each partition of the topic; a new partition starts at its beginning."""
-    missing = sorted(set(topic.beginning) - set(ledger))
+    """The ledger with a line for each partition of the share; a new partition starts at its beginning."""
+    missing = unopened(topic, ledger, share)
     if not missing:
         return dict(ledger)
     if ledger:
         log.warning("PARTITION_ADDED: dataset %s: topic %s grew by partitions %s", dataset.name, topic.name, missing)
     epoch = max((entry.epoch for entry in ledger.values()), default=0)
-    with connection.cursor() as cursor:
+    # at once: another share that saw a part of it would take the rest for new partitions
+    with connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(
             """
             INSERT INTO ingest.ledger (dataset, partition, topic, topic_id, epoch, next_offset)
@@ -93,8 +107,17 @@ def open_partitions(
     return read_ledgers(connection, [dataset.name])[dataset.name]
 
 
-def find_condition(dataset: Dataset, topic: TopicState | None, ledger: Mapping[int, Entry]) -> IngestCondition | None:
-    """What keeps the dataset from going on where the ledger stands, if anything."""
+def find_condition(
+    dataset: Dataset, topic: TopicState | None, ledger: Mapping[int, Entry], share: Share = WHOLE
+) -> IngestCondition | None:
+    """What keeps the dataset from going on where the ledger stands, if anything.
+
+    Args:
+        dataset: of the topic.
+        topic: as the broker describes it now.
+        ledger: of the whole dataset, for what befell the topic concerns every share.
+        share: the partitions whose own trouble counts.
+    """
     if not ledger:
         return None
     if topic is None:
@@ -111,6 +134,8 @@ def find_condition(dataset: Dataset, topic: TopicState | None, ledger: Mapping[i
             f"topic {topic.name} was deleted and made anew (its id was {known} and is {topic.topic_id}).",
         )
     for partition, entry in ledger.items():
+        if not share.owns(partition):
+            continue
         if partition not in topic.beginning:
             return PartitionRemoved(dataset.name, f"partition {partition} of topic {topic.name} is gone.")
         begin, end = topic.beginning[partition], topic.end[partition]
@@ -125,7 +150,7 @@ def find_condition(dataset: Dataset, topic: TopicState | None, ledger: Mapping[i
                 dataset.name,
                 f"partition {partition} of topic {topic.name} ends at {end}, but was read up to {entry.next_offset}.",
             )
-    for partition in sorted(set(topic.beginning) - set(ledger)):
+    for partition in unopened(topic, ledger, share):
         if topic.beginning[partition]:
             return OffsetsExpired(
                 dataset.name,

@@ -40,8 +40,8 @@ class Connections:
             kafka_bootstrap=settings.kafka_bootstrap or f"127.0.0.1:{state.ports['kafka']}",
         )
 
-    def variables(self, settings: Settings, state: State) -> dict[str, str]:
-        """Environment of the programs of the stack."""
+    def variables(self, settings: Settings, state: State, most_runs: int) -> dict[str, str]:
+        """Environment of the programs of the stack; ``most_runs`` is what Dagster allows at once."""
         home = settings.home.resolve()
         dagster = conninfo_to_dict(self.dagster_dsn)
         return {
@@ -59,6 +59,7 @@ class Connections:
             "PISTA_DAGSTER_PG_USER": str(dagster["user"]),
             "PISTA_DAGSTER_PG_PASSWORD": str(dagster["password"]),
             "PISTA_DAGSTER_PG_DATABASE": str(dagster["dbname"]),
+            "PISTA_DAGSTER_MAX_RUNS": str(most_runs),
             "DAGSTER_HOME": str(dagster_home(home)),
         }
 

@@ -14,6 +14,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from pista.contracts.dataset import Dataset
+from pista.ingest.groups import drain_groups, most_runs
 from pista.kafka.client import client_options
 from pista.kafka.topics import ensure_topics
 from pista.local import databases, kafka, postgres, probes, processes
@@ -44,7 +45,9 @@ class Stack:
 
         Raises:
             StackError: a port that the environment names is taken, or there is too little space.
+            ContractError: two contracts do not agree on the groups of drains.
         """
+        self._most_runs = most_runs(drain_groups(datasets.values()))
         self.home = settings.home.resolve()
         self.datasets = datasets
         self.credentials = Credentials.of(self.home)
@@ -153,7 +156,7 @@ class Stack:
         ensure_topics(client_options(self.settings), self.datasets.values())
 
     def _spawn(self, name: str, *command: str) -> None:
-        variables = self.connections.variables(self.settings, self.state)
+        variables = self.connections.variables(self.settings, self.state, self._most_runs)
         self._register(
             lambda: processes.start(name, command, home=self.home, environment=variables, directory=REPOSITORY)
         )

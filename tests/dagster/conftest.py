@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import pytest
 
 from dagster_project.resources import Platform
 from pista.contracts.dataset import Column, Dataset, Kind, LogicalType, MartInput, QualityRule, Severity
+from pista.ingest.share import Share
 from pista.settings import Settings
 
 if TYPE_CHECKING:  # importing kafka-python warns, and pytest has not read its filters yet
@@ -112,6 +114,11 @@ class Script:
     mart: Callable[[Dataset, bool], Any] | None = None
     rows: dict[str, int] = field(default_factory=dict)
     evaluated: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    shares: list[tuple[str, Share]] = field(default_factory=list)
+    turn: threading.Event = field(default_factory=threading.Event)  # set: nobody drains before
+
+    def __post_init__(self) -> None:
+        self.turn.set()
 
     def set_lag(
         self,
@@ -125,6 +132,12 @@ class Script:
 
         partitions = {} if topic_missing else {0: (next_offset, end)}
         self.lags[dataset] = Lag(dataset, end - next_offset, partitions, condition, topic_missing)
+
+    def set_partitions(self, dataset: str, partitions: dict[int, tuple[int, int]]) -> None:
+        from pista.ingest.lag import Lag
+
+        records = sum(end - start for start, end in partitions.values())
+        self.lags[dataset] = Lag(dataset, records, partitions, None, False)
 
 
 class ScriptedPlatform(Platform):
@@ -142,10 +155,15 @@ class ScriptedPlatform(Platform):
     def drain(
         self,
         dataset: Dataset,
+        share: Share,
         run_id: str,
         should_stop: Callable[[], bool],
+        on_begin: Callable[[], None],
         on_batch: Callable[[BatchReport], None],
     ) -> DrainReport:
+        self.script.shares.append((dataset.name, share))
+        self.script.turn.wait()
+        on_begin()
         return self.script.drains[dataset.name](run_id=run_id, should_stop=should_stop, on_batch=on_batch)
 
     def row_count(self, dataset: str) -> int | None:

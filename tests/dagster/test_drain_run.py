@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import dagster as dg
 import psycopg
@@ -15,6 +16,7 @@ from dagster_project.metadata import asset_key
 from pista.ingest.conditions import TopicRecreated
 from pista.ingest.drain import DrainReport
 from pista.ingest.load import BatchReport
+from pista.ingest.share import WHOLE, Share
 from pista.settings import Settings
 
 from .conftest import AIRLINES, DATASETS, FLIGHTS, WEATHER, Script, ScriptedPlatform, batch
@@ -206,3 +208,23 @@ def test_termination_stops_every_thread(offline: ScriptedPlatform, script: Scrip
     next(iterator)
     iterator.close()  # as an interrupt in the main thread does
     assert stopped.is_set()
+
+
+def test_waiting_for_the_drain_before_is_not_being_idle(offline: ScriptedPlatform, script: Script) -> None:
+    script.turn.clear()
+    script.drains["weather"] = drains_of("weather", batch("weather", 0, 5))
+    threading.Timer(1.0, script.turn.set).start()  # three times as long as a run may be idle
+    started = time.monotonic()
+    ((_, metadata),) = DrainTogether(offline, [WEATHER], "run", on_failure=pytest.fail).run()
+    assert metadata["records"] == 5
+    assert time.monotonic() - started >= 1.3
+
+
+def test_a_run_drains_the_share_of_its_tag(script: Script, instance: dg.DagsterInstance) -> None:
+    platform = ScriptedPlatform(Settings(drain_idle_seconds=0.3, drain_max_seconds=20), script)
+    datasets = {**DATASETS, "flights": replace(FLIGHTS, parallelism=3)}
+    script.drains["flights"] = drains_of("flights", batch("flights", 0, 5))
+    job = build_defs(platform.settings, datasets=datasets, platform=platform).resolve_job_def("drain_flights")
+    assert job.execute_in_process(instance=instance, tags={"pista/share": "2/3"}).success
+    assert job.execute_in_process(instance=instance).success
+    assert script.shares == [("flights", Share(2, 3)), ("flights", WHOLE)]

@@ -18,10 +18,12 @@ from dagster_project.errors import DatabaseError
 from dagster_project.metadata import asset_key
 from dagster_project.resources import Platform, mart_session
 from dagster_project.state import observe
+from pista.contracts.dataset import Dataset
 from pista.ingest.conditions import OffsetsExpired
+from pista.ingest.share import WHOLE, Share
 from pista.settings import Settings
 
-from .conftest import DAILY, DATASETS, Script, ScriptedPlatform, refused
+from .conftest import DAILY, DATASETS, FLIGHTS, Script, ScriptedPlatform, refused
 
 ALL = ["flights", "weather", "airlines"]
 STARTED = dg.DagsterRunStatus.STARTED
@@ -31,10 +33,14 @@ class World:
     """Dagster, the ledger, and a script for Kafka: what a tick sees."""
 
     def __init__(
-        self, instance: dg.DagsterInstance, platform: ScriptedPlatform, admin: psycopg.Connection[Any]
+        self,
+        instance: dg.DagsterInstance,
+        platform: ScriptedPlatform,
+        admin: psycopg.Connection[Any],
+        datasets: dict[str, Dataset] = DATASETS,
     ) -> None:
         self.instance, self.platform, self.admin, self.script = instance, platform, admin, platform.script
-        self.defs = build_defs(platform.settings, datasets=DATASETS, platform=platform)
+        self.defs = build_defs(platform.settings, datasets=datasets, platform=platform)
         self.sensor = self.defs.get_repository_def().get_sensor_def("lag")
         self.cursor: str | None = None
         for name in ALL:
@@ -59,25 +65,41 @@ class World:
         return [[key.path[-1] for key in request.asset_selection or []] for request in self.tick().run_requests or []]
 
     def launch(
-        self, *names: str, status: dg.DagsterRunStatus = STARTED, ago: float = 0.0, job: str = "drain_default"
+        self,
+        *names: str,
+        status: dg.DagsterRunStatus = STARTED,
+        ago: float = 0.0,
+        job: str = "drain_default",
+        share: Share = WHOLE,
     ) -> str:
         """A run as the daemon leaves it behind: launched ``ago`` seconds ago."""
         run = self.instance.create_run_for_job(
-            self.defs.resolve_job_def(job), asset_selection=frozenset(map(asset_key, names))
+            self.defs.resolve_job_def(job),
+            asset_selection=frozenset(map(asset_key, names)),
+            tags={} if share == WHOLE else {"pista/share": str(share)},
         )
         write(self.instance, run.run_id, status, time.time() - ago)
         return run.run_id
 
-    def beat(self, run_id: str, *names: str, ago: float = 0.0, ended: bool = False) -> None:
+    def beat(
+        self,
+        run_id: str,
+        *names: str,
+        ago: float = 0.0,
+        ended: bool = False,
+        ends_in: float | None = None,
+        share: Share = WHOLE,
+    ) -> None:
         for name in names:
             self.admin.execute(
                 """
-                INSERT INTO ingest.drains (run_id, dataset, beat_at, ended_at)
-                VALUES (%s, %s, now() - make_interval(secs => %s),
-                        CASE WHEN %s THEN now() - make_interval(secs => %s) END)
-                ON CONFLICT (run_id, dataset) DO UPDATE SET beat_at = excluded.beat_at, ended_at = excluded.ended_at
+                INSERT INTO ingest.drains (run_id, dataset, slot, slots, beat_at, ended_at, ends_at)
+                VALUES (%s, %s, %s, %s, now() - make_interval(secs => %s),
+                        CASE WHEN %s THEN now() - make_interval(secs => %s) END, now() + make_interval(secs => %s))
+                ON CONFLICT (run_id, dataset) DO UPDATE
+                SET beat_at = excluded.beat_at, ended_at = excluded.ended_at, ends_at = excluded.ends_at
                 """,
-                (run_id, name, ago, ended, ago),
+                (run_id, name, share.slot, share.of, ago, ended, ago, ends_in),
             )
 
     def status(self, run_id: str) -> dg.DagsterRunStatus:
@@ -365,3 +387,84 @@ def test_other_runs_are_none_of_its_business(world: World) -> None:
     write(world.instance, run_id, STARTED, 0)
     world.skip()
     assert world.status(run_id) is STARTED
+
+
+def test_successor_is_requested_before_the_end_of_a_live_run_and_only_once(world: World) -> None:
+    run_id = world.launch(*ALL, ago=3000)
+    world.beat(run_id, *ALL, ends_in=31)
+    world.skip()
+    world.beat(run_id, *ALL, ends_in=29)
+    assert world.requested() == [ALL], "nothing lags, but the next event shall not wait for a run to start"
+    successor = world.launch(*ALL)
+    world.skip()
+    world.beat(successor, *ALL)  # it waits for its turn
+    world.skip()
+    assert world.status(run_id) is STARTED, "an old run is not dead because it has a successor"
+
+
+def test_drains_leave_the_queue_before_builds(world: World) -> None:
+    world.script.set_lag("flights", 100, 200)
+    (request,) = world.tick().run_requests or []
+    assert int(request.tags["dagster/priority"]) > 0
+
+
+@pytest.fixture
+def parallel(instance: dg.DagsterInstance, database: Any, script: Script) -> World:
+    """Flights in two drains, weather in a group of its own, airlines in the default one."""
+    settings = Settings(ingest_dsn=database.ingest_dsn, kafka_bootstrap="127.0.0.1:9")
+    datasets = {
+        **DATASETS,
+        "flights": replace(FLIGHTS, parallelism=2),
+        "weather": replace(DATASETS["weather"], drain_group="slow-ones"),
+    }
+    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
+        world = World(instance, ScriptedPlatform(settings, script), admin, datasets)
+        script.set_partitions("flights", {0: (10, 10), 1: (10, 10), 2: (10, 10)})
+        yield world  # type: ignore[misc]
+
+
+def shares(world: World) -> list[tuple[str, str | None]]:
+    return [(request.job_name or "", request.tags.get("pista/share")) for request in world.tick().run_requests or []]
+
+
+def test_each_group_and_each_share_gets_a_run_of_its_own(parallel: World) -> None:
+    parallel.script.set_lag("weather", 0, 7)
+    parallel.script.set_lag("airlines", 0, 7)
+    parallel.script.set_partitions("flights", {0: (10, 20), 1: (10, 20), 2: (10, 25)})
+    requests = parallel.tick().run_requests or []
+    assert {(one.job_name, one.tags.get("pista/share"), one.tags["pista/lag"]) for one in requests} == {
+        ("drain_slow_ones", None, "weather 7"),
+        ("drain_default", None, "airlines 7"),
+        ("drain_flights", "0/2", "flights 25"),
+        ("drain_flights", "1/2", "flights 10"),
+    }
+
+
+def test_shares_live_and_die_alone(parallel: World) -> None:
+    parallel.script.set_partitions("flights", {0: (10, 20), 1: (10, 20), 2: (10, 25)})
+    first, second = (parallel.launch("flights", job="drain_flights", ago=90, share=Share(slot, 2)) for slot in (0, 1))
+    parallel.beat(first, "flights", ago=1, share=Share(0, 2))
+    parallel.beat(second, "flights", ago=1, share=Share(1, 2))
+    reason = parallel.skip()
+    assert f"flights 0/2 is being drained by run {first[:8]}, lag 25." in reason
+    assert f"flights 1/2 is being drained by run {second[:8]}, lag 10." in reason
+    parallel.beat(second, "flights", ago=16)
+    assert shares(parallel) == [("drain_flights", "1/2")]
+    assert parallel.status(first) is STARTED
+    assert parallel.status(second) is dg.DagsterRunStatus.FAILURE
+
+
+def test_back_off_is_a_shares_own(parallel: World) -> None:
+    parallel.script.set_partitions("flights", {0: (10, 20), 1: (10, 10), 2: (10, 10)})
+    assert [shares(parallel) for _ in range(3)] == [[("drain_flights", "0/2")], [("drain_flights", "0/2")], []]
+    parallel.script.set_partitions("flights", {0: (10, 20), 1: (10, 11), 2: (10, 10)})
+    assert shares(parallel) == [("drain_flights", "1/2")]
+
+
+def test_run_of_before_the_parallelism_covers_every_share_until_it_ends(parallel: World) -> None:
+    parallel.script.set_partitions("flights", {0: (10, 20), 1: (10, 20), 2: (10, 25)})
+    old = parallel.launch("flights", job="drain_flights", ago=90)
+    parallel.beat(old, "flights", ends_in=600)
+    parallel.skip()
+    parallel.beat(old, "flights", ends_in=20)
+    assert shares(parallel) == [("drain_flights", "0/2"), ("drain_flights", "1/2")]

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psycopg
 import pytest
+import sqlalchemy
 from packaging.requirements import Requirement
 from psycopg.conninfo import conninfo_to_dict
 
@@ -27,6 +29,7 @@ def dagster_home(empty_database: Any, tmp_path: Path, monkeypatch: pytest.Monkey
         ("DATABASE", "dbname"),
     ):
         monkeypatch.setenv(f"PISTA_DAGSTER_PG_{name}", str(parts[key]))
+    monkeypatch.setenv("PISTA_DAGSTER_MAX_RUNS", "42")
     shutil.copy(CONFIGURATION, tmp_path / "dagster.yaml")
     return tmp_path
 
@@ -44,7 +47,44 @@ def test_storage_opens_and_keeps_events(dagster_home: Path) -> None:
 
 def test_configuration_names_every_variable_that_the_stack_gives() -> None:
     names = set(re.findall(r"env: (\w+)", CONFIGURATION.read_text(encoding="utf-8")))
-    assert names == {f"PISTA_DAGSTER_PG_{one}" for one in ("HOST", "PORT", "USER", "PASSWORD", "DATABASE")}
+    address = {f"PISTA_DAGSTER_PG_{one}" for one in ("HOST", "PORT", "USER", "PASSWORD", "DATABASE")}
+    assert names == {*address, "PISTA_DAGSTER_MAX_RUNS"}
+
+
+def test_most_runs_are_those_that_the_contracts_ask_for(dagster_home: Path) -> None:
+    with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
+        assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 42
+
+
+def test_events_do_not_cost_a_connection_each(dagster_home: Path) -> None:
+    made: list[int] = []
+
+    def note(*_: object) -> None:
+        made.append(1)
+
+    with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization(asset_key("flights")))
+        sqlalchemy.event.listen(sqlalchemy.engine.Engine, "connect", note)
+        try:
+            for _ in range(20):
+                instance.report_runless_asset_event(dg.AssetMaterialization(asset_key("flights")))
+        finally:
+            sqlalchemy.event.remove(sqlalchemy.engine.Engine, "connect", note)
+    assert not made
+
+
+def test_an_event_after_a_restart_of_the_server_is_kept(dagster_home: Path, empty_database: Any) -> None:
+    with (
+        dg.DagsterInstance.from_config(str(dagster_home)) as instance,
+        psycopg.connect(empty_database.admin_dsn, autocommit=True) as admin,
+    ):
+        instance.report_runless_asset_event(dg.AssetMaterialization(asset_key("flights")))
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ended = admin.execute(f"SELECT pg_terminate_backend(pid, 5000) {others}").fetchall()
+        assert ended
+        assert all(done for (done,) in ended)
+        instance.report_runless_asset_event(dg.AssetMaterialization(asset_key("weather")))
+        assert instance.get_latest_materialization_event(asset_key("weather"))
 
 
 def test_dagster_is_one_matched_set() -> None:

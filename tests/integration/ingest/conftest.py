@@ -15,6 +15,7 @@ from pista.cli import main
 from pista.contracts.dataset import Column, Dataset, Kind, LogicalType
 from pista.ingest.drain import DrainReport, drain
 from pista.ingest.load import BatchReport
+from pista.ingest.share import WHOLE, Share
 from pista.settings import Settings, get_settings
 from pista.warehouse.migrate import migrate
 
@@ -43,6 +44,10 @@ class Lab:
     def value(self, statement: str, *arguments: object) -> Any:
         return self.query(statement, *arguments)[0][0]
 
+    def execute(self, statement: str, *arguments: object) -> None:
+        with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
+            connection.execute(statement.encode(), arguments or None)
+
     def migrate(self, *others: Dataset) -> list[str]:
         return migrate(self.admin_dsn, {d.name: d for d in (self.dataset, *others)}).changed
 
@@ -58,11 +63,16 @@ class Lab:
             future.get(timeout=10)
         producer.close()
 
-    def drain(self, **overrides: Any) -> DrainReport:
+    def drain(self, share: Share = WHOLE, **overrides: Any) -> DrainReport:
         settings = self.settings.model_copy(update={"drain_idle_seconds": 0.1, **overrides})
         self.reports: list[BatchReport] = []
         return drain(
-            self.dataset, settings, run_id=secrets.token_hex(4), should_stop=lambda: False, on_batch=self.reports.append
+            self.dataset,
+            settings,
+            run_id=secrets.token_hex(4),
+            should_stop=lambda: False,
+            on_batch=self.reports.append,
+            share=share,
         )
 
     def reconcile(self) -> None:

@@ -1,10 +1,11 @@
-"""A process that drains the dataset of a pickle file, to be killed by tests. Not a test."""
+"""A process that drains the dataset of a pickle file, or a share of it, to be killed by tests. Not a test."""
 
 import pickle
 import sys
 from pathlib import Path
 
 from pista.ingest.drain import drain
+from pista.ingest.share import Share
 
 if __name__ == "__main__":
     dataset, settings = pickle.loads(Path(sys.argv[1]).read_bytes())
@@ -15,5 +16,6 @@ if __name__ == "__main__":
         run_id=sys.argv[2],
         should_stop=lambda: False,
         on_batch=lambda batch: print("batch", batch.records, flush=True),
+        share=Share.parse(sys.argv[3] if len(sys.argv) > 3 else "0/1"),
     )
     print("ended", report.outcome, flush=True)

@@ -24,6 +24,7 @@ from pista.ingest.drain import DrainReport, drain
 from pista.ingest.heartbeat import Heartbeat
 from pista.ingest.lag import measure_lag
 from pista.ingest.ledger import LostRaceError
+from pista.ingest.share import WHOLE
 from pista.warehouse.connection import connect
 from pista.warehouse.marts import build_mart
 
@@ -320,7 +321,7 @@ def test_a_drain_that_was_taken_for_dead_comes_back_by_its_next_beat(
     lab: Lab, eventually: Callable[..., object]
 ) -> None:
     dsn = lab.settings.ingest_dsn.get_secret_value()  # type: ignore[union-attr]
-    with Heartbeat(dsn, "legs", "asleep"):
+    with Heartbeat(dsn, "legs", WHOLE, "asleep"):
         with psycopg.connect(lab.admin_dsn) as connection:
             connection.execute("UPDATE ingest.drains SET ended_at = now(), outcome = 'dead'")
         eventually(lambda: lab.query("SELECT 1 FROM ingest.drains WHERE ended_at IS NULL"), 10)

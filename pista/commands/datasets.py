@@ -34,7 +34,8 @@ def dataset() -> None:
     """Make a contract from a topic, and everything that happens to a dataset from then on."""
 
 
-dataset.add_command(lifecycle.load)
+for command in (lifecycle.load, lifecycle.rebuild):
+    dataset.add_command(command)
 
 
 @dataset.command("new")

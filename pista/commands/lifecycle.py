@@ -1,24 +1,19 @@
 """`pista dataset load | rebuild | drop` and `pista erase`: the life of a dataset, from its history to its end."""
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import psycopg
 
-from pista.contracts.dataset import Dataset
-from pista.contracts.loading import load_datasets
-from pista.contracts.problems import ContractError, did_you_mean
-from pista.ingest.configuration import IngestNotConfiguredError, ingest_dsn
+from pista.commands.access import dataset_named, ingest_connection, sentences
 from pista.ingest.fileload import load_file
 from pista.ingest.files import FileError
-from pista.ingest.ledger import LostRaceError
-from pista.ingest.load import BatchReport, ContractChangedError
+from pista.ingest.load import BatchReport
+from pista.ingest.rebuild import RebuildRefusedError, RebuildReport, Source
+from pista.ingest.rebuild import rebuild as run_rebuild
 from pista.local.environment import adopt_running_stack
 from pista.settings import Settings
-from pista.warehouse.connection import connect
+from pista.warehouse.shadow import RebuildRunningError
 
 
 @click.command()
@@ -27,8 +22,8 @@ from pista.warehouse.connection import connect
 def load(name: str, files: tuple[Path, ...]) -> None:
     """Load history from FILES (NDJSON, CSV or Parquet, by suffix); records of the topic win over it."""
     settings = adopt_running_stack()
-    dataset = _source(settings, name)
-    with _troubles(), connect(ingest_dsn(settings), f"pista load {name}") as connection:
+    dataset = dataset_named(settings, name, source=True)
+    with ingest_connection(settings, f"load {name}") as connection:
         for file in files:
             try:
                 report = load_file(
@@ -53,28 +48,45 @@ def _say_progress(report: BatchReport) -> None:
     )
 
 
-def _source(settings: Settings, name: str) -> Dataset:
-    """The source dataset of that name."""
+@click.command()
+@click.argument("name")
+@click.option(
+    "--from", "source", required=True, type=click.Choice([source.value for source in Source]), help="What to read."
+)
+@click.option("--accept-loss", is_flag=True, help="Go on without what the source lacks or the contract refuses.")
+@click.option("--reason", help="For the audit.")
+def rebuild(name: str, source: str, accept_loss: bool, reason: str | None) -> None:
+    """Compute every row of NAME anew by its contract, while it is served, and swap."""
+    settings = adopt_running_stack()
+    dataset = dataset_named(settings, name, source=True)
+    admin_dsn = _admin_dsn(settings)
     try:
-        datasets = load_datasets(settings.datasets_dir)
-    except ContractError as error:
+        with sentences(settings):
+            report = run_rebuild(
+                admin_dsn,
+                dataset,
+                settings,
+                Source(source),
+                accept_loss=accept_loss,
+                reason=reason,
+                on_batch=lambda report: click.echo(f"  {report.records} records, {report.rows} rows", err=True),
+            )
+    except (RebuildRefusedError, RebuildRunningError) as error:
         raise click.ClickException(str(error)) from None
-    dataset = datasets.get(name)
-    if dataset is None or not dataset.is_source:
-        what = "a mart, which is built from its inputs" if dataset else f"no dataset in {settings.datasets_dir}"
-        sources = sorted(d.name for d in datasets.values() if d.is_source)
-        raise click.ClickException(f"{name} is {what}; {did_you_mean(name, sources)}")
-    return dataset
+    for sentence in _losses(report):
+        click.echo(f"Accepted: {sentence}.")
+    click.echo(f"{name} was rebuilt from {source}: {report.rows} rows of {report.records} records are served.")
 
 
-@contextmanager
-def _troubles() -> Iterator[None]:
-    """What can be wrong around every command, as a sentence."""
-    try:
-        yield
-    except (IngestNotConfiguredError, LostRaceError) as error:
-        raise click.ClickException(str(error)) from None
-    except ContractChangedError as error:
-        raise click.ClickException(f"{error}; run `pista apply` first") from None
-    except psycopg.OperationalError as error:
-        raise click.ClickException(f"the database cannot be reached: {str(error).strip()}") from None
+def _losses(report: RebuildReport) -> list[str]:
+    refused = [f"the contract refuses {report.refused} records ({'; '.join(report.examples)})"]
+    return report.losses + (refused if report.refused else [])
+
+
+def _admin_dsn(settings: Settings) -> str:
+    if settings.postgres_dsn is None:
+        raise click.ClickException(
+            "PISTA_POSTGRES_DSN is not set. Give an administrator's connection, such as postgresql://HOST/DATABASE, "
+            "or start the local stack with `pista up`."
+        )
+    return settings.postgres_dsn.get_secret_value()

@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -144,3 +144,8 @@ def headers_json(headers: Headers) -> str | None:
         return None
     pairs = [[name, None if value is None else base64.b64encode(value).decode()] for name, value in headers]
     return orjson.dumps(pairs).decode()
+
+
+def headers_from_json(pairs: Iterable[tuple[str, str | None]] | None) -> Headers:
+    """What ``headers_json`` wrote, parsed."""
+    return tuple((name, None if value is None else base64.b64decode(value)) for name, value in pairs or ())

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from pista.contracts.dataset import Dataset
+from pista.contracts.dataset import Dataset, Merge
 from pista.ingest import filters
 from pista.ingest.arrow import Decoded, combine, left_out
 from pista.ingest.columnar import decode_columnar
 from pista.ingest.pii import Concealer, as_stored, personal_columns
 from pista.ingest.places import Opened
+from pista.ingest.presence import with_absent
 from pista.ingest.reasons import Reason, Rejection
 from pista.ingest.rowwise import decode_rowwise, too_large
 from pista.ingest.unknown import count_unknown, known_fields
@@ -60,6 +61,8 @@ class Decoder:
             result = self._decode_plain(records, readable, plain)
             records = readable
         result = replace(result, unknown_fields=count_unknown(self._reading, self._known, records))
+        if self._reading.merge is Merge.PATCH:
+            result = with_absent(self._reading, records, result)
         return result if self._concealer is None else self._concealer.conceal(result)
 
     def _decode_plain(self, records: Records, readable: Records, plain: Plain) -> Decoded:

@@ -10,7 +10,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset
-from pista.ingest.batch import Batch, epochs, headers_of, make_batch, monotonic_ms, order_times
+from pista.ingest.batch import Batch, epochs, headers_from_json, make_batch, monotonic_ms, order_times
 from pista.ingest.decode import Decoder
 from pista.ingest.files import plain
 from pista.ingest.ledger import Ledger, find_condition, read_ledgers
@@ -113,7 +113,8 @@ class RawFeed:
                     SELECT *, sum(octet_length(value)) OVER (ORDER BY epoch, partition, "offset") AS size,
                         row_number() OVER (ORDER BY epoch, partition, "offset") AS number
                     FROM (
-                        SELECT * FROM {raw(self._name)} WHERE (epoch, partition, "offset") > (%s::int, %s::int, %s::bigint)
+                        SELECT * FROM {raw(self._name)}
+                        WHERE (epoch, partition, "offset") > (%s::int, %s::int, %s::bigint)
                             AND (%s::timestamptz IS NULL OR loaded_at >= %s::timestamptz)
                         ORDER BY epoch, partition, "offset" LIMIT %s
                     ) AS nearest
@@ -127,7 +128,7 @@ def _raw_batch(rows: list[TupleRow], decoder: Decoder) -> Batch:
     began = monotonic_ms()
     records = Records.of(
         # raw has 1970 where a record had no timestamp
-        Record(partition, offset, round(time.timestamp() * 1000) or -1, key, value, headers_of(headers))
+        Record(partition, offset, round(time.timestamp() * 1000) or -1, key, value, headers_from_json(headers))
         for _, partition, offset, _, time, key, value, headers in rows
     )
     return make_batch(
@@ -179,7 +180,11 @@ class TopicFeed:
         topic = self._check_topic(until.ledger)
         before = since.ledger if since is not None else {}
         ends = {partition: entry.next_offset for partition, entry in until.ledger.items()}
-        starts = {p: before[p].next_offset if p in before else min(topic.beginning[p], end) for p, end in ends.items()}
+        starts = {
+            # what lies before the epoch began was loaded at other positions
+            p: before[p].next_offset if p in before else min(max(topic.beginning[p], entry.epoch_offset), ends[p])
+            for p, entry in until.ledger.items()
+        }
         self._order_times = {p: self._order_times.get(p, 0) for p in ends}
         with closing(make_reader(self._settings, topic.name)) as reader:
             while any(starts[p] < ends[p] for p in ends):

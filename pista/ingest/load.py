@@ -13,14 +13,14 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
-from pista.contracts.dataset import Dataset
+from pista.contracts.dataset import Dataset, Merge
 from pista.ingest import floods, ledger
 from pista.ingest.batch import Batch, moment, monotonic_ms
 from pista.ingest.conditions import QuarantineFlood
 from pista.ingest.pausing import refuse_paused
 from pista.ingest.quarantine import store
 from pista.ingest.reasons import Reason, Rejection
-from pista.warehouse import merging
+from pista.warehouse import merging, patching
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,9 @@ class BatchReport:
 
 
 @dataclass(slots=True)
-class _Counts:
+class Counts:
+    """What a merge did to rows."""
+
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
@@ -106,7 +108,7 @@ def _commit(connection: Connection[TupleRow], batch: Batch, run_id: str, kind: s
         if guarded:
             refuse_paused(connection, dataset.name)
             guarded = not floods.settle(connection, dataset, batch.planned)
-        counts, refused = _write_rows(
+        counts, refused = write_rows(
             connection, batch, version, staged=staged, most_refused=MOST_REFUSED if guarded else len(batch.records)
         )
         rejections = [*batch.decoded.rejections, *refused]
@@ -152,12 +154,26 @@ def applied_hash(connection: Connection[TupleRow], dataset: str) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _write_rows(
+def write_rows(
     connection: Connection[TupleRow], batch: Batch, version: int, *, staged: bool, most_refused: int
-) -> tuple[_Counts, list[Rejection]]:
-    """Staged rows into raw and curated; a batch that PostgreSQL refuses is halved until the culprit is alone."""
+) -> tuple[Counts, list[Rejection]]:
+    """Rows into raw and curated; a batch that PostgreSQL refuses is halved until the culprit is alone.
+
+    Args:
+        connection: in a transaction that has locked the dataset's version.
+        batch: decoded.
+        version: of this publication.
+        staged: whether the stage holds the batch already.
+        most_refused: rows that may be refused before the batch as a whole is.
+
+    Returns:
+        What was done to rows, and the rows that PostgreSQL refused.
+
+    Raises:
+        QuarantineFlood: more rows than ``most_refused`` were refused.
+    """
     slices = _slices(connection, batch.dataset)
-    counts = _Counts()
+    counts = Counts()
     refused: list[Rejection] = []
     todo = [np.arange(len(batch.decoded.index))]
     while todo:
@@ -197,12 +213,27 @@ def _merge(
     dataset: Dataset,
     slices: merging.Slices,
     version: int,
-    counts: _Counts,
+    counts: Counts,
     *,
     only_missing: bool,
 ) -> None:
     if dataset.keep_raw:
         connection.execute(merging.insert_raw(dataset, only_missing=only_missing).encode())
+    if dataset.merge is Merge.PATCH:
+        connection.execute(patching.keep_events(dataset).encode())
+        statement = patching.merge_patches(dataset, slices)
+    else:
+        statement = merging.merge(dataset, slices, tombstones=_has_tombstones(connection, dataset))
+    merged = connection.execute(statement.encode(), {"version": version}).fetchone()
+    assert merged is not None
+    counts.inserted += merged[0]
+    counts.updated += merged[1]
+    counts.deleted += merged[2]
+    if dataset.merge is Merge.PATCH:
+        connection.execute(patching.forget_superseded(dataset).encode())
+
+
+def _has_tombstones(connection: Connection[TupleRow], dataset: Dataset) -> bool:
     row = connection.execute(
         f"""
         SELECT EXISTS (SELECT FROM {merging.stage_name(dataset)} WHERE _tombstone)
@@ -211,12 +242,7 @@ def _merge(
         (dataset.name,),
     ).fetchone()
     assert row is not None
-    statement = merging.merge(dataset, slices, tombstones=bool(row[0]))
-    merged = connection.execute(statement.encode(), {"version": version}).fetchone()
-    assert merged is not None
-    counts.inserted += merged[0]
-    counts.updated += merged[1]
-    counts.deleted += merged[2]
+    return bool(row[0])
 
 
 def _raise_unless_culprit(error: psycopg.Error) -> None:
@@ -244,7 +270,7 @@ def _slices(connection: Connection[TupleRow], dataset: Dataset) -> list[tuple[st
 
 
 def _report(
-    batch: Batch, version: int, counts: _Counts, quarantined: int, lag: int | None, write_ms: float
+    batch: Batch, version: int, counts: Counts, quarantined: int, lag: int | None, write_ms: float
 ) -> BatchReport:
     records = len(batch.records)
     filtered = len(batch.decoded.filtered)

@@ -1,6 +1,5 @@
 """Records that could not be loaded: kept whole, listed, and loaded again once the contract is mended."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +8,7 @@ import numpy as np
 from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
-from pista.ingest.batch import Batch, headers_json, moment
+from pista.ingest.batch import Batch, headers_from_json, headers_json, moment
 from pista.ingest.reasons import Rejection
 from pista.kafka.records import Record
 from pista.warehouse.names import raw
@@ -46,7 +45,7 @@ class Quarantined:
             round(self.timestamp.timestamp() * 1000),
             self.key,
             self.value,
-            tuple((name, None if value is None else base64.b64decode(value)) for name, value in self.headers or ()),
+            headers_from_json(self.headers),
         )
 
 

@@ -204,9 +204,12 @@ class _Rebuild:
     def _fill(self, since: Bookmark | None, until: Bookmark) -> int:
         """Records between two bookmarks into the shadow; in how many batches."""
         number = 0
-        for number, batch in enumerate(self._feed.batches(self._connection, since, until), start=1):
+        for batch in self._feed.batches(self._connection, since, until):
+            number += 1
             with self._connection.transaction():
-                counts, refused = write_rows(self._connection, batch, until.version, staged=False, only_missing=False)
+                counts, refused = write_rows(
+                    self._connection, batch, until.version, staged=False, most_refused=len(batch.records)
+                )
             rejections = [*batch.decoded.rejections, *refused]
             self._report.records += len(batch.records)
             self._report.rows += counts.inserted - counts.deleted

@@ -8,7 +8,7 @@ the later one. Both are kept, so any order of arrival ends in the same state.
 
 from collections.abc import Iterable, Sequence
 
-from pista.contracts.dataset import Dataset, Framing, Kind
+from pista.contracts.dataset import Dataset, Framing, Kind, Merge
 from pista.warehouse.names import curated, literal, quote, quote_all, raw
 from pista.warehouse.tables import POSITION_COLUMNS
 
@@ -36,14 +36,22 @@ def stage_name(dataset: Dataset) -> str:
 def stage_ddl(dataset: Dataset) -> str:
     """Create the stage of this session if it is not there."""
     columns = [f"{quote(column.name)} {column.sql_type}" for column in dataset.columns]
-    columns += [f"{name} {kind}" for name, kind in RECORD_COLUMNS.items()]
+    columns += [f"{name} {kind}" for name, kind in _record_columns(dataset).items()]
     name = quote("stage_" + dataset.name)
     return f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({', '.join(columns)}) ON COMMIT DELETE ROWS"
 
 
+def _record_columns(dataset: Dataset) -> dict[str, str]:
+    """Columns of the stage that no contract names, in their order."""
+    if dataset.merge is not Merge.PATCH:
+        return RECORD_COLUMNS
+    last = {"_tombstone": RECORD_COLUMNS["_tombstone"]}
+    return {"_absent": "text[]"} | {k: v for k, v in RECORD_COLUMNS.items() if k not in last} | last
+
+
 def copy_into_stage(dataset: Dataset) -> str:
     """COPY of the stage's columns, in their order, as CSV with the control characters above."""
-    names = [column.name for column in dataset.columns] + list(RECORD_COLUMNS)
+    names = [column.name for column in dataset.columns] + list(_record_columns(dataset))
     options = f"FORMAT csv, DELIMITER '{DELIMITER}', QUOTE '{QUOTE}', NULL '{NULL}'"
     return f"COPY {stage_name(dataset)} ({quote_all(names)}) FROM STDIN ({options})"
 

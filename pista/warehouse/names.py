@@ -27,3 +27,8 @@ def curated(dataset: str) -> str:
 def raw(dataset: str) -> str:
     """The event log of a source dataset."""
     return f"raw.{quote(dataset)}"
+
+
+def patches(dataset: str) -> str:
+    """The partial events of a dataset of ``merge: patch`` that still decide something."""
+    return f"patches.{quote(dataset)}"

@@ -64,8 +64,10 @@ def ensure_roles(connection: Connection[TupleRow], passwords: Mapping[str, str])
     (database,) = _one(connection, "SELECT current_database()")
     name = sql.Identifier(database)
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
-    connection.execute(sql.SQL("GRANT CREATE, CONNECT ON DATABASE {} TO {}").format(name, sql.Identifier(OWNER)))
-    # a batch is staged in a temporary table
+    # a batch is staged in a temporary table, by drains and by rebuilds
+    connection.execute(
+        sql.SQL("GRANT CREATE, CONNECT, TEMPORARY ON DATABASE {} TO {}").format(name, sql.Identifier(OWNER))
+    )
     connection.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(name, sql.Identifier(INGEST)))
     connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(name, sql.Identifier(API)))
     return done

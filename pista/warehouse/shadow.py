@@ -12,7 +12,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset
-from pista.warehouse.names import curated, quote, raw
+from pista.warehouse.names import curated, patches, quote, raw
 from pista.warehouse.publishing import ALL_SLICES, publish_contract
 from pista.warehouse.tables import ensure_slice_index, ensure_tables, slice_index
 
@@ -62,7 +62,7 @@ def raise_shadow(connection: Connection[TupleRow], shadow: Dataset) -> None:
 
 def drop_shadow(connection: Connection[TupleRow], shadow: str) -> None:
     """Remove a shadow and all that refers to it, if it is there."""
-    for table in (curated(shadow), raw(shadow)):
+    for table in (curated(shadow), raw(shadow), patches(shadow)):
         connection.execute(f"DROP TABLE IF EXISTS {table}".encode())
     connection.execute("DELETE FROM catalog.datasets WHERE name = %s", (shadow,))
 
@@ -100,6 +100,9 @@ def swap(connection: Connection[TupleRow], dataset: Dataset, shadow: Dataset, ro
     for _, column in _readers(connection, dataset.name):
         if column is not None:
             _rename_index(connection, "curated", slice_index(shadow.name, column), slice_index(dataset.name, column))
+    connection.execute(f"DROP TABLE IF EXISTS {patches(dataset.name)}".encode())
+    connection.execute(f"ALTER TABLE IF EXISTS {patches(shadow.name)} RENAME TO {quote(dataset.name)}".encode())
+    _rename_index(connection, "patches", f"{shadow.name}_pkey", f"{dataset.name}_pkey")
     if shadow.keep_raw:
         _swap_raw(connection, dataset.name, shadow.name)
     connection.execute("DELETE FROM catalog.deleted WHERE dataset = %s", (dataset.name,))
@@ -137,7 +140,7 @@ def _readers(connection: Connection[TupleRow], dataset: str) -> list[tuple[str, 
     """Marts that read the dataset, and the column of it that names their slice."""
     return connection.execute(
         "SELECT mart, slice_column FROM catalog.mart_inputs WHERE input = %s ORDER BY mart", (dataset,)
-    ).fetchall()  # type: ignore[return-value]
+    ).fetchall()
 
 
 def _rename_index(connection: Connection[TupleRow], schema: str, old: str, new: str) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from pista.contracts.dataset import Column, Dataset
-from pista.warehouse.names import curated, literal, quote, quote_all, raw
+from pista.contracts.dataset import Column, Dataset, Merge
+from pista.warehouse.names import curated, literal, patches, quote, quote_all, raw
 from pista.warehouse.roles import API, INGEST
 
 # Columns that Pista adds: when a row last changed, and for sources the position of its newest event.
@@ -63,6 +63,8 @@ def ensure_tables(connection: Connection[TupleRow], dataset: Dataset) -> list[st
     if dataset.is_source:
         connection.execute(_raw_ddl(dataset.name).encode())
         connection.execute(f"GRANT SELECT, INSERT, MAINTAIN ON {raw(dataset.name)} TO {INGEST}".encode())
+    if dataset.merge is Merge.PATCH:
+        connection.execute(_patches_ddl(dataset.name).encode())
     _grant(connection, dataset)
     _comment(connection, dataset)
     return done
@@ -190,6 +192,22 @@ def _raw_ddl(dataset: str) -> str:
         ) PARTITION BY RANGE (loaded_at);
         CREATE INDEX IF NOT EXISTS {quote(f"{dataset}_position")} ON {table} (epoch, partition, "offset");
         CREATE TABLE IF NOT EXISTS {default} PARTITION OF {table} DEFAULT;
+    """
+
+
+def _patches_ddl(dataset: str) -> str:
+    table = patches(dataset)
+    return f"""
+        CREATE TABLE IF NOT EXISTS {table} (
+            key text COLLATE "C" NOT NULL,
+            epoch integer NOT NULL,
+            order_time timestamptz NOT NULL,
+            partition integer NOT NULL,
+            "offset" bigint NOT NULL,
+            fields jsonb NOT NULL,
+            PRIMARY KEY (key, epoch, partition, "offset")
+        );
+        GRANT SELECT, INSERT, DELETE, MAINTAIN ON {table} TO {INGEST};
     """
 
 

@@ -97,7 +97,8 @@ def _accounts(connection: Connection[TupleRow], dataset: Dataset, window: timede
             ) END,
             q.found, q.retried
         FROM told t CROSS JOIN LATERAL (
-            SELECT count(*) AS found, count(*) FILTER (WHERE q.resolved_at IS NOT NULL) AS retried
+            SELECT count(*) AS found,
+                count(*) FILTER (WHERE q.resolved_at IS NOT NULL AND q.discarded_at IS NULL) AS retried
             FROM ingest.quarantine q
             WHERE q.dataset = %(dataset)s AND q.epoch = t.epoch AND q.partition = t.partition
                 AND q."offset" >= t.first AND q."offset" < t.last

@@ -308,7 +308,7 @@ def test_mistake_is_not_swallowed(world: World) -> None:
 
 
 def test_mart_is_requested_only_when_it_waits_too_long(world: World) -> None:
-    world.queue(ago=50)
+    world.queue(ago=20)
     world.skip()
     world.queue(ago=61)  # twice its cooldown of 15 s, and 30 s
     (request,) = world.tick().run_requests or []

@@ -145,9 +145,9 @@ class _Drain:
         lost_races = 0
         while True:
             try:
+                if hand_over and (outcome := self._turn(should_stop, begun=began is not None, lost=lost_races > 0)):
+                    return outcome
                 if began is None:
-                    if hand_over and (outcome := self._await_turn(should_stop)):
-                        return outcome
                     began = succeeded_at = time.monotonic()
                     begin()
                 for outcome in self._from_ledger(should_stop, began):
@@ -163,8 +163,6 @@ class _Drain:
                 if lost_races >= LOST_RACES:
                     raise
                 self._start_over()
-                if hand_over and any(not other.older for other in self._others()):
-                    return "superseded"
             except TRANSIENT as error:
                 log.warning("drain of %s: %s: %s", self._dataset.name, type(error).__name__, error)
                 if should_stop() or time.monotonic() - succeeded_at >= PATIENCE_SECONDS:
@@ -172,11 +170,10 @@ class _Drain:
                 self._start_over()
                 time.sleep(RETRY_SECONDS)
 
-    def _others(self) -> list[Other]:
-        return find_others(self._connect(), self._dataset.name, self._share, self._run_id)
-
-    def _await_turn(self, should_stop: Callable[[], bool]) -> str | None:
-        """Get everything ready while the drain before this one comes to its end; an outcome if it is never our turn."""
+    def _turn(self, should_stop: Callable[[], bool], *, begun: bool, lost: bool) -> str | None:
+        """An outcome if it is another drain's turn; before it begins, a drain waits for one that is about to end."""
+        if begun:
+            return "superseded" if lost and any(not other.older for other in self._others()) else None
         ready = False
         while (turn := decide(self._share, self._others())) is Turn.WAIT:
             if should_stop():
@@ -186,6 +183,9 @@ class _Drain:
                 ready = True
             time.sleep(TURN_SECONDS)
         return "superfluous" if turn is Turn.LEAVE else None
+
+    def _others(self) -> list[Other]:
+        return find_others(self._connect(), self._dataset.name, self._share, self._run_id)
 
     def _warm_up(self) -> None:
         """Connect to everything by reading a record that is not kept."""

@@ -5,6 +5,7 @@ python drain_process.py FILE RUN [SHARE [STEP OCCURRENCE]]
 
 import importlib.util
 import pickle
+import resource
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ if __name__ == "__main__":
         spec.loader.exec_module(kill_points)
         kill_points.kill_at(kill_at[0], int(kill_at[1]))
     print("started", flush=True)
+    print("base", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "KiB", flush=True)
     try:
         report = drain.drain(
             dataset,
@@ -31,6 +33,7 @@ if __name__ == "__main__":
             on_batch=lambda batch: print("batch", batch.records, flush=True),
             share=Share.parse(share),
         )
+        print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "KiB", flush=True)
         print("ended", report.outcome, flush=True)
     except LostRaceError:
         print("ended lost_race", flush=True)

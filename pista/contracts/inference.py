@@ -43,14 +43,14 @@ def infer_contract(
         InferenceError: no message is a JSON object with a field that a column can hold.
     """
     sample = read_sample(messages)
+    if not sample.rows:
+        raise InferenceError(f"none of {len(messages)} sampled records of {topic} is a JSON object that says a row")
     fields = flatten(sample)
     keyed = mark_key(fields, sample)
     if sample.debezium and not keyed:  # of a table without primary key: its changes have no row to change
         sample = read_sample(messages, debezium=False)
         fields = flatten(sample)
         keyed = mark_key(fields, sample)
-    if not sample.rows:
-        raise InferenceError(f"none of {len(messages)} sampled records of {topic} is a JSON object with fields")
     columns = [line for f in fields for line in _column(f, sample)]
     if not any(line.startswith("      - name:") for line in columns):
         raise InferenceError(f"no field of {len(sample.rows)} sampled records of {topic} has a type that is supported")

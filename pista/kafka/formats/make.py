@@ -1,6 +1,7 @@
 """From a dataset and the settings to what makes its messages plain."""
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from pista.kafka.formats.decoders import Decoders
 from pista.kafka.formats.errors import FormatError, RegistryNotConfiguredError
 from pista.kafka.formats.framing import ID_BYTES, KEY_HEADER, VALUE_HEADER, is_framed, schema_header, unframe
 from pista.kafka.formats.glue import GlueRegistry
+from pista.kafka.formats.schemas import SchemaType
 from pista.kafka.records import Records
 from pista.settings import Settings
 
@@ -68,6 +70,25 @@ class Format:
                 if self._reads_keys or value is None:
                     plain.errors[index] = FormatError(error.code, f"the key: {error.detail}")
         return plain
+
+    def language(self, records: Records) -> SchemaType | None:
+        """The language of the first schema that a value names and the registry has; None if there is none.
+
+        Raises:
+            RegistryUnavailableError: the registry did not answer, or not in time; the same call may succeed later.
+            RegistryRefusedError: the registry will not answer.
+        """
+        headers = records.headers or [()] * len(records)
+        seen: set[bytes] = set()
+        for value, named in zip(records.values, headers, strict=True):
+            if value is None:
+                continue
+            with suppress(FormatError):  # of a record that has no readable frame, or an unknown schema
+                schema = unframe(self._framing, value, schema_header(named, VALUE_HEADER), self._limit).schema
+                if schema not in seen:
+                    seen.add(schema)
+                    return self._decoders.language(schema)
+        return None
 
     def _value(self, value: bytes, header: bytes | None) -> bytes:
         if len(value) > self._limit or (not value and header is None):

@@ -41,9 +41,14 @@ for command in (lifecycle.load, lifecycle.rebuild):
     "--sample", default=1000, show_default=True, type=click.IntRange(1, 100_000), help="Newest records to read."
 )
 @click.option(
-    "--format", "message_format", type=click.Choice(list(Format)), help="How values are written; default: found out."
+    "--format",
+    "message_format",
+    type=click.Choice([f.value for f in Format]),
+    help="How values are written; default: found out.",
 )
-@click.option("--framing", type=click.Choice(list(Framing)), help="What stands before them; default: found out.")
+@click.option(
+    "--framing", type=click.Choice([f.value for f in Framing]), help="What stands before them; default: found out."
+)
 def new(name: str, topic: str, sample: int, message_format: str | None, framing: str | None) -> None:
     """Write a commented contract for TOPIC, inferred from its newest records, to the datasets folder."""
     settings = adopt_running_stack()

@@ -113,7 +113,10 @@ def produce(name: str, file: str) -> None:
         sources = sorted(d.name for d in datasets.values() if d.is_source)
         what = "a mart, and has no topic" if target else "no dataset"
         raise click.ClickException(f"{name} is {what}; {did_you_mean(name, sources)}")
-    read = producing.read_csv if Path(file).suffix.lower() == ".csv" else producing.read_ndjson
+    is_csv = Path(file).suffix.lower() == ".csv"
+    if (reason := producing.refusal(target, is_csv)) is not None:
+        raise click.ClickException(reason)
+    read = producing.read_csv if is_csv else producing.read_ndjson
     try:
         options = client_options(settings)
         if describe_topics(options, [target.topic])[target.topic] is None:

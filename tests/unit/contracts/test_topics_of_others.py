@@ -329,7 +329,7 @@ def test_what_a_contract_does_not_say(tmp_path: Path) -> None:
     assert (dataset.start, dataset.merge, dataset.keep_raw) == ("earliest", Merge.REPLACE, True)
     assert (dataset.quarantine_share, dataset.drain_group, dataset.parallelism) == (0.5, "default", 1)
     assert load(tmp_path, contract(dataset=custom(raw="false"))).keep_raw is False
-    assert load(tmp_path, contract(dataset=custom(envelope="debezium"))).debezium
+    assert load(tmp_path, contract(dataset=custom(envelope="debezium", where="{leg: [a, b], key.x: c}"))).debezium
     parallel = load(tmp_path, contract(dataset=custom(parallelism="2")))
     assert (parallel.drain_group, parallel.parallelism) == ("legs", 2)
 
@@ -363,6 +363,7 @@ TOPICS = {
     "where a header is a number": (custom(where="{header.a: 1}"), "json", KEY, f"{D}[where].value.header.a: 1: header.a is text; put the value in quotes"),
     "where a record": (custom(where="{record.offset: 1}"), "json", KEY, f"{D}[where].value.record.offset: record.offset says where a record is"),
     "where twice": (custom(where="{a: 1, '\"a\"': 2}"), "json", KEY, f"{D}[where].value.\"a\": \"a\" stands twice; write a list of values"),
+    "where a change can change": (custom(envelope="debezium", where="{state: a}"), "json", KEY, f"{D}[where].value: state is no key column: a change could take a row out of the filter, and nothing would delete it; with envelope: debezium ask for leg, key.NAME or header.NAME"),
     "start without offset": (custom(start="2026-01-31T12:00:00"), "json", KEY, f"{D}[start].value: '2026-01-31T12:00:00': must be earliest or latest, or a time with offset"),
     "start unknown": (custom(start="beginning"), "json", KEY, f"{D}[start].value: 'beginning': must be earliest or latest"),
     "share above one": (custom(quarantine_share="5"), "json", KEY, f"{D}[quarantine_share].value: 5: must be a share of a batch from 0 (none) to 1 (all)"),

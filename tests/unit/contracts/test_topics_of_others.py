@@ -3,6 +3,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -340,6 +341,26 @@ def test_nobody_drains_with_a_parallel_dataset(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text(other, encoding="utf-8")
     with pytest.raises(ContractError, match=r"'legs' are the drains of that dataset alone.* a parallelism of 2"):
         load_datasets(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "message"),
+    [
+        (("json", {}), ("avro", {"framing": "glue"}), "servers: the messages of gds.legs are avro with framing glue; by legs they are json with framing none"),
+        (("json", {"framing": "glue"}), ("json", {}), "servers: the messages of gds.legs are json with framing none"),
+        (("json", {"managed": "true", "partitions": "2"}), ("json", {"parallelism": "3"}), "customProperties[parallelism].value: 3 drains would share the 2 partitions that legs makes of gds.legs"),
+    ],
+)  # fmt: skip
+def test_contracts_of_one_topic_agree(tmp_path: Path, mine: Any, theirs: Any, message: str) -> None:
+    (tmp_path / "legs.yaml").write_text(contract(dataset=custom(**mine[1]), message_format=mine[0]), encoding="utf-8")
+    other = contract(dataset=custom(**theirs[1]), message_format=theirs[0])
+    other = other.replace("legs-id", "other-id").replace("name: legs", "name: other")
+    (tmp_path / "other.yaml").write_text(other, encoding="utf-8")
+    with pytest.raises(ContractError) as caught:
+        load_datasets(tmp_path)
+    (only,) = caught.value.problems
+    assert only.file.name == "other.yaml"
+    assert f"{only.field}: {only.message}".startswith(message)
 
 
 D = "customProperties"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pista.contracts.contract import read_contract
-from pista.contracts.dataset import Dataset
+from pista.contracts.dataset import Coercion, Dataset
 from pista.contracts.inference import InferenceError, infer_contract
 from pista.contracts.sampled import parse_object
 from pista.ingest.decode import Decoder
@@ -83,9 +83,22 @@ def test_a_feed_of_flights() -> None:
 
 def test_changes_of_a_table() -> None:
     def change(number: int) -> bytes:
-        row = {"id": number, "born_on": 9_000 + number, "amount": "12.30", "updated_at": 1_764_038_400_000_000 + number}
+        row = {
+            "id": number,
+            "born_on": number - 5_000,
+            "seen": number,
+            "amount": "12.30",
+            "updated_at": 1_764_038_400_000_000 + number,
+        }
         event = {"op": "c", "before": None, "after": row, "source": {"lsn": number}, "ts_ms": 1_764_038_400_000}
-        return as_bytes({"schema": {"type": "struct"}, "payload": event})
+        return as_bytes({"schema": schema, "payload": event})
+
+    after = [
+        {"type": "int32", "field": "id"},
+        {"type": "int32", "field": "born_on", "name": "io.debezium.time.Date"},
+        {"type": "int64", "field": "seen", "name": "io.debezium.time.MicroTimestamp"},
+    ]
+    schema = {"type": "struct", "fields": [{"type": "struct", "field": "after", "name": "db.Value", "fields": after}]}
 
     def key(number: int) -> bytes:
         return as_bytes({"schema": {"type": "struct"}, "payload": {"id": number}})
@@ -94,6 +107,13 @@ def test_changes_of_a_table() -> None:
     messages: list[Message] = [(key(n), change(n)) for n in range(3)]
     dataset = takes_all([*messages, (key(1), deletion), (key(1), None)])
     assert (dataset.debezium, dataset.key) == (True, ("id",))
+    assert [(c.name, c.coercion) for c in dataset.columns] == [
+        ("id", None),
+        ("born_on", Coercion.EPOCH_DAYS),
+        ("seen", Coercion.EPOCH_US),
+        ("amount", Coercion.TEXT),
+        ("updated_at", Coercion.EPOCH_US),
+    ]
 
 
 texts = st.one_of(

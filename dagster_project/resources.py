@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pista.ingest.lag import Lag
     from pista.ingest.load import BatchReport
     from pista.ingest.reconcile import Account
+    from pista.warehouse.maintenance import Upkeep
     from pista.warehouse.marts import MartReport
     from pista.warehouse.quality import RuleResult
 
@@ -88,6 +89,18 @@ class Platform:
 
         with self.connect("pista reconcile") as connection:
             return reconcile(connection, datasets, window)
+
+    @without_row_values()
+    def maintain(self, datasets: Iterable[Dataset]) -> list[Upkeep]:
+        """Partitions, retention and statistics of the tables of these datasets.
+
+        Raises:
+            DatabaseError: a table stayed in use.
+        """
+        from pista.warehouse.maintenance import maintain
+
+        with self.connect("pista maintenance") as connection:
+            return maintain(connection, datasets)
 
     def row_count(self, dataset: str) -> int | None:
         """Rows of the served table as of its last publication; None before the first."""

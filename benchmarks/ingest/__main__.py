@@ -15,9 +15,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NoReturn
 
+from benchmarks.ingest.bento import Bento
 from benchmarks.ingest.client import Client, PeerMissingError
+from benchmarks.ingest.kafka_connect import KafkaConnect
 from benchmarks.ingest.measure import ProgramFailedError, run, server_cpu
 from benchmarks.ingest.pista_drain import Pista
+from benchmarks.ingest.python_peers import Dlt, Pathway
 from benchmarks.ingest.report import Result, Run, result, summary, table
 from benchmarks.ingest.servers import Servers, database, servers
 from benchmarks.ingest.sql import BareCopy, MergeFloor
@@ -26,6 +29,10 @@ from benchmarks.ingest.topic import Topic, expected_rows, messages, publish
 CLIENTS: dict[str, Client] = {
     "confluent-kafka": Pista("confluent-kafka"),
     "kafka-python": Pista("kafka-python"),
+    "connect": KafkaConnect(),
+    "dlt": Dlt(),
+    "pathway": Pathway(),
+    "bento": Bento(),
     "floor": MergeFloor(),
     "copy": BareCopy(),
 }
@@ -37,6 +44,7 @@ def compare(
 ) -> tuple[list[Result], dict[str, str]]:
     """Results of the clients, and the peers that are missing with the reason."""
     content = messages(rows)
+    expected = Counter(expected_rows(content))
     whole, first = Topic("nyc.flights", content), Topic("nyc.flights.first", content[:1])
     for topic in (whole, first):
         publish(running.bootstrap, topic)
@@ -44,7 +52,7 @@ def compare(
     for client in clients:
         try:
             client.prepare(running.home)
-            runs = [measure(running, client, whole, first) for _ in range(repeats)]
+            runs = [measure(running, client, whole, first, expected) for _ in range(repeats)]
         except (PeerMissingError, ProgramFailedError) as error:
             if client.kind != "peer":
                 raise
@@ -56,7 +64,7 @@ def compare(
     return results, missing
 
 
-def measure(running: Servers, client: Client, whole: Topic, first: Topic) -> Run:
+def measure(running: Servers, client: Client, whole: Topic, first: Topic, expected: "Counter[str]") -> Run:
     """One run of a client over the first message, and one over all."""
     log = running.home / "client.log"
     with database(running) as empty:
@@ -66,7 +74,7 @@ def measure(running: Servers, client: Client, whole: Topic, first: Topic) -> Run
         before = server_cpu(running.postmaster)
         usage = run(job, log, TIMEOUT_SECONDS)
         spent = server_cpu(running.postmaster) - before
-        expected, found = Counter(expected_rows(whole.messages)), Counter(empty.rows(client.relation))
+        found = Counter(empty.rows(client.relation))
     wrong = max((expected - found).total(), (found - expected).total())
     return Run(usage, start, spent, wrong)
 

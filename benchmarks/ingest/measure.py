@@ -71,14 +71,16 @@ def run(job: Job, log: Path, timeout: float) -> Usage:
                 told_to_stop, wall = now, now - began
                 process.terminate()
             if now - began > timeout or (told_to_stop and now - told_to_stop > STOP_SECONDS):
-                raise ProgramFailedError(f"{_name(job)} did not end within {now - began:.0f} s.\n{_tail(log)}")
+                raise ProgramFailedError(f"{_name(job)} did not end within {now - began:.0f} s.")
             time.sleep(SAMPLE_SECONDS)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0 and not told_to_stop:
-            raise ProgramFailedError(f"{_name(job)} ended with exit code {process.returncode}.\n{_tail(log)}")
+            raise ProgramFailedError(f"{_name(job)} ended with exit code {process.returncode}.")
         if job.finished is not None and not told_to_stop:
-            raise ProgramFailedError(f"{_name(job)} ended before it had finished.\n{_tail(log)}")
+            raise ProgramFailedError(f"{_name(job)} ended before it had finished.")
         return Usage(usage.ru_utime + usage.ru_stime, wall or time.monotonic() - began, peak)
+    except ProgramFailedError as error:
+        raise ProgramFailedError(f"{error} The end of its log:\n{_tail(log)}") from error
     finally:
         with contextlib.suppress(ProcessLookupError):  # also what the program left behind
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Pista: the drain library in a process of its own; `python -m benchmarks.ingest.pista_drain TOPIC ROWS` is the process."""
+"""Pista: the drain library in a process of its own, `python -m benchmarks.ingest.pista_drain TOPIC ROWS`."""
 
 import os
 import sys

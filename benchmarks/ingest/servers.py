@@ -67,13 +67,12 @@ class Database:
         migrate(self.admin_dsn, {dataset.name: dataset}, passwords)
         return dataset
 
-    def create_table(self, table: str = TABLE, *, keyed: bool = True) -> None:
+    def create_table(self, table: str = TABLE, *, keyed: bool = True, days_as_text: bool = False) -> None:
         """A table with the contract's columns and, if wanted, its key."""
-        dataset, collation = flights(), ' COLLATE "C"'
-        lines = [
-            f"{quote(column.name)} {column.sql_type}{collation if column.sql_type == 'text' else ''}"
-            for column in dataset.columns
-        ]
+        dataset, lines = flights(), []
+        for column in dataset.columns:
+            kind = "text" if days_as_text and column.sql_type == "date" else column.sql_type
+            lines.append(f"{quote(column.name)} {kind}" + (' COLLATE "C"' if kind == "text" else ""))
         if keyed:
             lines.append(f"PRIMARY KEY ({quote_all(dataset.key)})")
         self.servers.execute(self.name, f"CREATE TABLE {table} ({', '.join(lines)})")

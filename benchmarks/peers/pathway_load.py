@@ -6,6 +6,9 @@ import sys
 
 import pathway as pw
 
+FORM = "%Y-%m-%dT%H:%M:%SZ"
+MOMENTS = ("scheduled_departure", "scheduled_arrival", "departure", "arrival", "event_time")
+
 
 class Flight(pw.Schema):
     """The columns of the contract; there is no type for a day."""
@@ -18,15 +21,15 @@ class Flight(pw.Schema):
     origin: str
     dest: str
     status: str
-    scheduled_departure: pw.DateTimeUtc
-    scheduled_arrival: pw.DateTimeUtc | None
-    departure: pw.DateTimeUtc | None
-    arrival: pw.DateTimeUtc | None
+    scheduled_departure: str
+    scheduled_arrival: str | None
+    departure: str | None
+    arrival: str | None
     departure_delay: int | None
     arrival_delay: int | None
     air_time: int | None
     distance: int
-    event_time: pw.DateTimeUtc
+    event_time: str
 
 
 def main() -> None:
@@ -34,6 +37,10 @@ def main() -> None:
     bootstrap, topic = sys.argv[1:]
     settings = {"bootstrap.servers": bootstrap, "group.id": "pathway", "auto.offset.reset": "earliest"}
     events = pw.io.kafka.read(settings, topic, schema=Flight, format="json", mode="static")
+    moments = {
+        name: pw.require(pw.unwrap(events[name]).dt.strptime(FORM).dt.to_utc("UTC"), events[name]) for name in MOMENTS
+    }
+    events = events.with_columns(**moments)
     pw.io.postgres.write(
         events,
         json.loads(os.environ["BENCH_POSTGRES"]),

@@ -84,7 +84,7 @@ def run(job: Job, log: Path, timeout: float) -> Usage:
     finally:
         with contextlib.suppress(ProcessLookupError):  # also what the program left behind
             os.killpg(process.pid, signal.SIGKILL)
-        process.poll()
+        process.wait()
 
 
 def tree_rss(root: psutil.Process) -> int:

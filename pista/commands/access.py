@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow
 from pista.contracts.dataset import Dataset
 from pista.contracts.loading import load_datasets
 from pista.contracts.problems import ContractError, did_you_mean
+from pista.ingest.again import ReplayError
 from pista.ingest.conditions import IngestCondition
 from pista.ingest.configuration import IngestNotConfiguredError, ingest_dsn
 from pista.ingest.ledger import LostRaceError
@@ -31,6 +32,7 @@ EXPECTED = (
     KafkaNotConfiguredError,
     MoveError,
     ReaderStalledError,
+    ReplayError,
     TargetError,
 )
 

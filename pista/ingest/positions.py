@@ -134,7 +134,7 @@ def move_to(
         if entry is None:
             assert target is not None
             after = Entry(partition, topic.topic_id, epoch, target, NO_TIME)
-            moves.append(Move(partition, None, after, lost=target))
+            moves.append(Move(partition, None, after, lost=target - topic.beginning[partition]))
             continue
         if cut:
             if partition not in cut and target is not None:

@@ -41,6 +41,7 @@ def replay_jobs(datasets: Mapping[str, Dataset]) -> list[dg.JobDefinition]:
         from pista.ingest.conditions import IngestCondition
         from pista.ingest.spans import Span
         from pista.ingest.targets import TargetError, parse_time
+        from pista.kafka.topics import TopicUnreadableError
 
         dataset = datasets.get(config.dataset)
         if dataset is None or not dataset.is_source:
@@ -53,7 +54,7 @@ def replay_jobs(datasets: Mapping[str, Dataset]) -> list[dg.JobDefinition]:
             for report in platform.replay(dataset, span, context.run_id, config.reason):
                 total.add(report)
                 context.log.info("%d records read of %s.", total.sums["records"], dataset.topic)
-        except (IngestCondition, KafkaError, ReplayError, TargetError) as error:
+        except (IngestCondition, KafkaError, ReplayError, TargetError, TopicUnreadableError) as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         context.add_output_metadata(materialization_metadata(total, platform.row_count(dataset.name)))
 

@@ -20,7 +20,8 @@ from pista.ingest.load import ContractChangedError
 from pista.ingest.positions import MoveError
 from pista.ingest.targets import TargetError
 from pista.kafka.client import KafkaNotConfiguredError
-from pista.kafka.errors import ReaderStalledError
+from pista.kafka.formats.errors import RegistryNotConfiguredError, RegistryRefusedError, RegistryUnavailableError
+from pista.kafka.topics import TopicUnreadableError
 from pista.settings import Settings
 from pista.warehouse.connection import connect
 
@@ -31,9 +32,12 @@ EXPECTED = (
     IngestNotConfiguredError,
     KafkaNotConfiguredError,
     MoveError,
-    ReaderStalledError,
+    RegistryNotConfiguredError,
+    RegistryRefusedError,
+    RegistryUnavailableError,
     ReplayError,
     TargetError,
+    TopicUnreadableError,
 )
 
 

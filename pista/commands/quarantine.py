@@ -17,7 +17,7 @@ from pista.commands.access import contracts, dataset_named, ingest_connection
 from pista.contracts.problems import did_you_mean
 from pista.ingest import again, upkeep
 from pista.ingest.audit import record_audit
-from pista.ingest.inspection import Choice, View, chosen_records, count_by_reason, personal_columns
+from pista.ingest.inspection import Choice, View, chosen_records, count_by_reason, sensitive_columns
 from pista.ingest.quarantine import find
 from pista.ingest.reasons import Reason
 from pista.ingest.targets import parse_time
@@ -101,7 +101,7 @@ def export(dataset: str, file: str, reveal: bool, reason: str | None) -> None:
             for line in chosen_records(connection, choice, None):
                 out.write(orjson.dumps(view.document(line), option=orjson.OPT_APPEND_NEWLINE))
                 count += 1
-    hidden = not reveal and (dataset not in known or bool(personal_columns(known[dataset])))
+    hidden = not reveal and (dataset not in known or bool(sensitive_columns(known[dataset])))
     click.echo(f"{count} records{', without key and value, which may be personal' if hidden else ''}.", err=True)
 
 

@@ -74,8 +74,8 @@ class View:
     """
 
     def __init__(self, dataset: Dataset | None, *, reveal: bool) -> None:
-        self._open = reveal or (dataset is not None and not personal_columns(dataset))
-        self._harmless = set() if dataset is None else {c.name for c in dataset.columns} - personal_columns(dataset)
+        self._open = reveal or (dataset is not None and not sensitive_columns(dataset))
+        self._harmless = set() if dataset is None else {c.name for c in dataset.columns} - sensitive_columns(dataset)
 
     def detail(self, line: Quarantined) -> str:
         """What is wrong; a sentence may quote the value."""
@@ -118,7 +118,7 @@ class View:
         }
 
 
-def personal_columns(dataset: Dataset) -> set[str]:
+def sensitive_columns(dataset: Dataset) -> set[str]:
     """Columns that are hashed, dropped, or kept from the API."""
     return {column.name for column in dataset.columns if column.pii is not None or not column.served}
 

@@ -165,6 +165,7 @@ def apply_moves(connection: Connection[TupleRow], dataset: Dataset, moves: Itera
 
     Raises:
         LostRaceError: a drain was first; nothing was written.
+        MoveError: the dataset has no tables yet.
     """
     chosen = list(moves)
     lock(connection, dataset.name, {move.partition: move.before for move in chosen if move.before is not None})
@@ -192,6 +193,8 @@ def apply_moves(connection: Connection[TupleRow], dataset: Dataset, moves: Itera
                 )
             except psycopg.errors.UniqueViolation:
                 raise LostRaceError(f"dataset {dataset.name}: a drain opened partition {move.partition}") from None
+            except psycopg.errors.ForeignKeyViolation:
+                raise MoveError(f"dataset {dataset.name} is not applied yet: run `pista apply` first") from None
         else:
             connection.execute(
                 """

@@ -11,7 +11,7 @@ from kafka import KafkaProducer
 
 from pista.ingest.drain import drain
 from pista.ingest.lag import measure_lag
-from pista.ingest.ledger import LostRaceError
+from pista.ingest.ledger import LostRaceError, lock, read_ledgers
 from pista.ingest.operating import carry_out, look, plan_reset
 from pista.ingest.targets import TargetError, parse_target
 from pista.settings import get_settings
@@ -110,6 +110,27 @@ def test_a_batch_that_was_planned_before_a_reset_is_not_committed(lab: Lab, comm
     assert lab.value("SELECT count(*) FROM raw.legs") == 10
     assert lab.value("SELECT count(*) FROM curated.legs") == 10
     lab.reconcile()
+
+
+def test_a_batch_of_before_a_reset_is_refused_even_where_the_offset_is_the_same_again(
+    lab: Lab, command: Command
+) -> None:
+    lab.produce([event("a")], partition=0)
+    lab.drain()
+    with connect(lab.settings.ingest_dsn.get_secret_value(), "test") as connection:  # type: ignore[union-attr]
+        planned = read_ledgers(connection, ["legs"])["legs"]
+        lab.produce([event("b")], partition=0)
+        lab.drain()
+        command("offsets", "reset", "legs", "--to", "0:1", "--reason", "x", "--yes")
+        with pytest.raises(LostRaceError), connection.transaction():
+            lock(connection, "legs", planned)
+
+
+def test_a_dataset_that_is_not_applied_yet_cannot_be_moved(lab: Lab, command: Command) -> None:
+    lab.dataset = replace(lab.dataset, name="later")
+    result = command("offsets", "reset", "later", "--to", "latest", "--reason", "x", "--yes")
+    assert result.exit_code == 1
+    assert "not applied yet: run `pista apply`" in result.output
 
 
 def test_show_puts_ledger_and_topic_side_by_side(lab: Lab, command: Command) -> None:

@@ -35,13 +35,13 @@ def make_jobs(groups: Sequence[Group], marts: Sequence[Dataset]) -> Jobs:
                 description="Builds marts from their changed slices; `full_refresh` in the run config rebuilds all.",
             )
         )
-    checked = [asset_key(one.name) for group in groups for one in group.datasets if one.quality]
+    checked = [asset_key(one.name) for group in groups for one in group.datasets]
     if checked:
         jobs.append(
             dg.define_asset_job(
                 CHECK_SOURCES,
                 selection=dg.AssetSelection.checks_for_assets(*checked),
-                description="Evaluates the quality rules of the contracts on source datasets.",
+                description="Evaluates the contracts' rules on source datasets, and how full their quarantine is.",
             )
         )
     if groups:

@@ -8,7 +8,7 @@ import click
 import psycopg
 from kafka.errors import KafkaError
 
-from pista.commands import applying, checking, lifecycle, producing, sampling
+from pista.commands import applying, checking, lifecycle, operating, producing, sampling
 from pista.contracts.dataset import Dataset, Format, Framing
 from pista.contracts.inference import infer_contract
 from pista.contracts.loading import load_datasets
@@ -30,7 +30,7 @@ def dataset() -> None:
     """Make a contract from a topic, and everything that happens to a dataset from then on."""
 
 
-for command in (lifecycle.load, lifecycle.rebuild):
+for command in (lifecycle.load, lifecycle.rebuild, operating.pause, operating.resume, operating.replay_range):
     dataset.add_command(command)
 
 
@@ -178,6 +178,8 @@ def _wait_for_rows(changed: Mapping[str, Dataset], settings: Settings, admin_dsn
         topic, rows = sources[name].topic, applying.row_counts(admin_dsn)[name]
         if lag.condition is not None:
             click.echo(f"{name}: stopped, {lag.condition}", err=True)
+        elif lag.pause is not None:
+            click.echo(f"{name}: {lag.pause}. `pista dataset resume {name}` lets it go on.")
         elif lag.topic_missing:
             click.echo(f"{name}: the topic {topic} does not exist yet; rows come as soon as it does.")
         elif not any(end for _, end in lag.partitions.values()):

@@ -1,0 +1,48 @@
+"""Whose record it is: the dataset's key in records, also in those that are no valid rows."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pista.contracts.dataset import Dataset, Merge
+from pista.ingest.decode import Decoder
+from pista.kafka.records import Records
+from pista.settings import Settings
+
+Key = tuple[Any, ...]  # values of the key columns, as they are decoded
+
+
+def keys_of(dataset: Dataset, records: Records, settings: Settings) -> list[Key | None]:
+    """The key of each record: of its value, or of its Kafka key where the value has none; None where neither has.
+
+    Args:
+        dataset: of kind upsert.
+        records: of its topic or raw log.
+        settings: of the process.
+    """
+    only_key = replace(
+        dataset,
+        columns=tuple(dataset.column(name) for name in dataset.key),
+        where=(),
+        ordering=None,
+        merge=Merge.REPLACE,
+    )
+    decoder = Decoder(only_key, settings)
+    found = _decoded(decoder, dataset.key, records)
+    unknown = np.array([place for place, key in enumerate(found) if key is None], np.int64)
+    if len(unknown):
+        # a deletion is known by its Kafka key alone, so a record is read as if it were one
+        bare = replace(records.take(unknown), values=[None] * len(unknown))
+        for place, key in zip(unknown.tolist(), _decoded(decoder, dataset.key, bare), strict=True):
+            found[place] = key
+    return found
+
+
+def _decoded(decoder: Decoder, names: tuple[str, ...], records: Records) -> list[Key | None]:
+    rows = decoder.decode(records)
+    found: list[Key | None] = [None] * len(records)
+    columns = [rows.table.column(name).to_pylist() for name in names]
+    for place, key in zip(rows.index.tolist(), zip(*columns, strict=True), strict=True):
+        found[place] = key if None not in key else None
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ class Coalesced:
     latency_ms: float | None = None  # of the slowest batch
     sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0) | dict.fromkeys(TIMES, 0.0))
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)  # partition -> [start, end)
+    unknown_fields: Counter[str] = field(default_factory=Counter)  # in how many records of the samples
 
     def add(self, batch: BatchReport) -> None:
         """Take one more batch in; batches come in the order of their commits."""
@@ -47,6 +49,7 @@ class Coalesced:
             self.latency_ms = max(batch.latency_ms, self.latency_ms or 0.0)
         for name in (*COUNTS, *TIMES):
             self.sums[name] += getattr(batch, name)
+        self.unknown_fields.update(batch.unknown_fields)
         for partition, (start, end) in batch.offsets.items():
             self.offsets[partition] = (self.offsets.get(partition, (start, end))[0], end)
 
@@ -62,6 +65,8 @@ def materialization_metadata(batches: Coalesced, row_count: int | None) -> dict[
         found["latency_ms"] = round(batches.latency_ms, 3)
     if row_count is not None:
         found["dagster/row_count"] = row_count
+    if batches.unknown_fields:
+        found["unknown_fields"] = dg.MetadataValue.json(dict(batches.unknown_fields.most_common()))
     found["offsets"] = dg.MetadataValue.json(
         {str(partition): list(range_) for partition, range_ in sorted(batches.offsets.items())}
     )

@@ -59,6 +59,12 @@ class Settings(BaseSettings):
     )
     dagster_port: int = Field(3000, description="Port of the Dagster UI.", ge=0, le=65535)
 
+    pii_secret: SecretStr | None = Field(
+        None,
+        description="Key of the hashes that stand for personal values (`pii: hash`). "
+        "With another one, known values get other hashes.",
+    )
+
     batch_max_records: int = Field(50_000, description="Most records of one ingestion batch.", gt=0)
     batch_max_bytes: int = Field(32 << 20, description="Most bytes of values of one ingestion batch.", gt=0)
     value_max_bytes: int = Field(1 << 20, description="A larger message value is quarantined.", gt=0)

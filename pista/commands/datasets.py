@@ -33,7 +33,7 @@ def dataset() -> None:
     """Make a contract from a topic, and everything that happens to a dataset from then on."""
 
 
-for command in (lifecycle.load, lifecycle.rebuild):
+for command in (lifecycle.load, lifecycle.rebuild, lifecycle.drop):
     dataset.add_command(command)
 
 

@@ -1,7 +1,7 @@
 """Decoded rows as an Arrow table: the shape both decode paths end in."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,8 @@ TYPES = {
     LogicalType.BOOLEAN: pa.bool_(),
     LogicalType.TIMESTAMP: MOMENT,
     LogicalType.DATE: pa.date32(),
+    LogicalType.OBJECT: pa.string(),  # JSON text, as ARRAY is
+    LogicalType.ARRAY: pa.string(),
 }
 
 
@@ -28,6 +30,8 @@ class Decoded:
     index: np.ndarray  # int64: which record of the batch each row is
     rejections: list[Rejection]
     ambiguous: int  # local times that exist twice
+    filtered: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # records that belong to others
+    unknown_fields: Mapping[str, int] = field(default_factory=dict)  # in how many of a sample's records
 
 
 def schema(dataset: Dataset) -> pa.Schema:
@@ -42,19 +46,44 @@ def decoded(
     index: Sequence[int] | np.ndarray,
     rejections: list[Rejection],
     ambiguous: int,
+    filtered: Sequence[int] | np.ndarray = (),
 ) -> Decoded:
     """Assemble a result."""
     full = schema(dataset).append(pa.field("_tombstone", pa.bool_()))
     table = pa.Table.from_arrays([*arrays, pa.array(tombstones, pa.bool_())], schema=full)
-    return Decoded(table, np.asarray(index, dtype=np.int64), rejections, ambiguous)
-
-
-def concatenate(first: Decoded, second: Decoded, offset: int) -> Decoded:
-    """Two halves of a batch; ``offset`` is the number of records in the first."""
-    moved = [Rejection(r.index + offset, r.reason, r.detail, r.column) for r in second.rejections]
     return Decoded(
-        pa.concat_tables([first.table, second.table]),
-        np.concatenate([first.index, second.index + offset]),
-        [*first.rejections, *moved],
-        first.ambiguous + second.ambiguous,
+        table,
+        np.asarray(index, dtype=np.int64),
+        rejections,
+        ambiguous,
+        np.asarray(filtered, dtype=np.int64),
     )
+
+
+def combine(parts: Sequence[tuple[np.ndarray, Decoded]]) -> Decoded:
+    """Results of parts of a batch as one, in the order of the batch; each with the places of its records in it."""
+    if len(parts) == 1:
+        places, part = parts[0]
+        if len(places) == 0 or (places[0] == 0 and places[-1] == len(places) - 1):
+            return part
+    table = pa.concat_tables([part.table for _, part in parts])
+    index = np.concatenate([places[part.index] for places, part in parts])
+    if np.any(index[1:] < index[:-1]):
+        order = np.argsort(index)
+        index, table = index[order], table.take(pa.array(order))
+    rejections = [
+        Rejection(int(places[r.index]), r.reason, r.detail, r.column) for places, part in parts for r in part.rejections
+    ]
+    return Decoded(
+        table,
+        index,
+        sorted(rejections, key=lambda rejection: rejection.index),
+        sum(part.ambiguous for _, part in parts),
+        np.sort(np.concatenate([places[part.filtered] for places, part in parts])),
+    )
+
+
+def left_out(dataset: Dataset, count: int) -> Decoded:
+    """The result of records that all belong to others."""
+    arrays = [pa.nulls(0, field.type) for field in schema(dataset)]
+    return decoded(dataset, arrays, [], [], [], 0, np.arange(count))

@@ -1,7 +1,6 @@
 """A batch on its way from the log to the database: records with their positions, rows, and rejections."""
 
 import base64
-import io
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,13 +9,14 @@ from datetime import UTC, datetime
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.csv
 
 from pista.contracts.dataset import Dataset
-from pista.ingest.arrow import MOMENT, Decoded
+from pista.ingest.arrow import Decoded
 from pista.ingest.decode import Decoder
 from pista.ingest.ledger import Entry
+from pista.ingest.staging import bytea, lines, moments
 from pista.kafka.records import Headers, Records
+from pista.warehouse.merging import is_binary
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,9 @@ class Batch:
     """Records of one read, decoded, in the order of their positions within each partition."""
 
     dataset: Dataset
+    decoder: Decoder
     records: Records
+    stored: Records | None  # the same records as raw shall keep them; None: not at all
     epochs: np.ndarray  # int32, a record
     order_times: np.ndarray  # int64 milliseconds since 1970, a record
     decoded: Decoded
@@ -49,32 +51,32 @@ class Batch:
             for partition, entry in self.planned.items()
         }
 
-    def stage(self, rows: np.ndarray) -> bytes:
-        """The rows of those numbers in the decoded table, as CSV for the stage."""
-        table = self.decoded.table.take(pa.array(rows))
-        index = self.decoded.index[rows]
-        records = self.records.take(index)
-        tombstone = table.column("_tombstone")
-        columns = [
-            *table.drop_columns("_tombstone").columns,
-            pa.array(self.epochs[index]),
-            pa.array(self.order_times[index], pa.timestamp("ms", "UTC")).cast(MOMENT),
-            pa.array(records.partitions),
-            pa.array(records.offsets),
-            pa.array(np.maximum(records.timestamps, 0), pa.timestamp("ms", "UTC")).cast(MOMENT),
-            pa.array([None if key is None else "\\x" + key.hex() for key in records.keys], pa.string()),
-            pa.array(records.values, pa.binary()).cast(pa.string()),
-            pa.array(
-                [headers_json(headers) for headers in records.headers] if records.headers else [None] * len(rows),
-                pa.string(),
-            ),
-            tombstone,
-        ]
-        names = [str(number) for number in range(len(columns))]
-        sink = io.BytesIO()
-        options = pyarrow.csv.WriteOptions(include_header=False)
-        pyarrow.csv.write_csv(pa.Table.from_arrays(columns, names=names), sink, options)
-        return sink.getvalue()
+    def stage(self, rows: np.ndarray) -> memoryview:
+        """The rows of those numbers in the decoded table, as lines for the stage."""
+        table, index = self.decoded.table, self.decoded.index
+        if len(rows) < len(index):
+            table, index = table.take(pa.array(rows)), index[rows]
+        return lines(
+            [
+                *table.drop_columns("_tombstone").columns,
+                pa.array(self.epochs[index]),
+                moments(self.order_times[index]),
+                pa.array(self.records.partitions[index]),
+                pa.array(self.records.offsets[index]),
+                moments(np.maximum(self.records.timestamps[index], 0)),
+                *self._kept(index),
+                table.column("_tombstone"),
+            ]
+        )
+
+    def _kept(self, index: np.ndarray) -> list[pa.Array]:
+        """Key, value and headers as raw shall have them."""
+        if self.stored is None:
+            return [pa.nulls(len(index), pa.string())] * 3
+        kept = self.stored if len(index) == len(self.stored) else self.stored.take(index)
+        values = bytea(kept.values) if is_binary(self.dataset) else pa.array(kept.values, pa.binary()).cast(pa.string())
+        headers = [headers_json(headers) for headers in kept.headers] if kept.headers else [None] * len(kept)
+        return [bytea(kept.keys), values, pa.array(headers, pa.string())]
 
 
 def make_batch(
@@ -90,8 +92,19 @@ def make_batch(
 ) -> Batch:
     """Decode records into a batch; ``clock_ms`` is the time at which decoding began, of ``monotonic_ms``."""
     rows = decoder.decode(records)
+    stored = decoder.stored(records) if decoder.dataset.keep_raw else None
     return Batch(
-        decoder.dataset, records, epochs, order_times, rows, planned, positions, read_ms, monotonic_ms() - clock_ms
+        decoder.dataset,
+        decoder,
+        records,
+        stored,
+        epochs,
+        order_times,
+        rows,
+        planned,
+        positions,
+        read_ms,
+        monotonic_ms() - clock_ms,
     )
 
 

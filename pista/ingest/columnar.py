@@ -1,153 +1,189 @@
-"""A whole batch at once with pyarrow, behind a gate; None where any record is not plainly good.
+"""A whole batch at once with pyarrow; None where any record is not plainly good.
 
-The gate is there because pyarrow's JSON reader crashes on a batch that starts with ``null``, loads a
-later ``null`` as an empty row, and shifts rows when a value holds two documents. What it lets through
-must decode as ``rowwise`` would decode it; what it refuses is no verdict, only slower.
+What this path takes decodes as ``rowwise`` would decode it; what it refuses is no verdict, only slower. Objects and
+arrays that are stored whole, and places within arrays, are read by ``rowwise``'s own functions.
 """
 
-import io
-from datetime import UTC, date, datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json
 
-from pista.contracts.dataset import Column, Dataset, LogicalType
-from pista.ingest.arrow import MOMENT, Decoded, decoded
-from pista.ingest.values import INTEGER_RANGES, bounds
+from pista.contracts.dataset import Column, Dataset, Filter, Origin
+from pista.ingest import debezium, filters
+from pista.ingest.arrow import TYPES, Decoded, combine, decoded, left_out
+from pista.ingest.gate import NotColumnarError, Tree, field_at, join_objects, plant, read_fields
+from pista.ingest.places import Opened, is_text, last_header, steps
+from pista.ingest.reasons import RejectedError
+from pista.ingest.rowwise import decode_rowwise, parse, read
+from pista.ingest.vector import convert_array, read_type
 from pista.kafka.records import Records
 
-# what the values of a field are read as, before zones, ranges and dates
-READ_TYPES = {
-    LogicalType.STRING: pa.string(),
-    LogicalType.INTEGER: pa.int64(),
-    LogicalType.NUMBER: pa.float64(),
-    LogicalType.BOOLEAN: pa.bool_(),
-    LogicalType.TIMESTAMP: pa.string(),
-    LogicalType.DATE: pa.string(),
-}
-DATE = r"^\d{4}-\d{2}-\d{2}$"
-LOCAL_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?$"
-OFFSET_TIME = LOCAL_TIME[:-1] + r"(Z|[+-]\d{2}:\d{2})$"
-FIRST_DAY = pa.scalar(date.min)
-FIRST_MOMENT = pa.scalar(datetime.min.replace(tzinfo=UTC), MOMENT)
-LAST_MOMENT = pa.scalar(datetime.max.replace(tzinfo=UTC), MOMENT)
-# pyarrow knows no daylight saving time after 2037
-LAST_LOCAL = pa.scalar(datetime(2037, 12, 31), pa.timestamp("us"))  # noqa: DTZ001 - a local time
-# a null character, half a surrogate pair, and what pyarrow takes for numbers though JSON does not
-ESCAPES = (b"\\u0000", b"\\ud", b"\\uD", b"NaN", b"Infinity", b"Inf")
-
-
-class NotColumnarError(Exception):
-    """Some record of the batch needs a look of its own."""
+Way = tuple[str, ...]
+FILTER_TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64()}
 
 
 def decode_columnar(dataset: Dataset, records: Records, value_max_bytes: int) -> Decoded | None:
-    """Rows of a batch whose every record is plainly good, else None."""
+    """Rows of a batch whose every record is plainly good, else None.
+
+    Filters by key and headers are taken to hold already.
+    """
     try:
-        table = _read(dataset, _gate(records, value_max_bytes), len(records))
-        arrays, ambiguous = [], 0
-        for column in dataset.columns:
-            array, twice = _convert(column, table[column.source].combine_chunks())
-            arrays.append(array)
-            ambiguous += twice
-    except (NotColumnarError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return _decode(dataset, records, value_max_bytes)
+    except (NotColumnarError, RejectedError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
-    return decoded(dataset, arrays, pa.repeat(False, len(records)), np.arange(len(records)), [], ambiguous)
 
 
-def _gate(records: Records, value_max_bytes: int) -> bytes:
-    """The values as lines, if each is one line that starts and ends as an object does."""
-    values = records.values
-    if not values or None in values or max(map(len, values)) > value_max_bytes:  # type: ignore[arg-type]
-        raise NotColumnarError
-    lines = b"\n".join(values)  # type: ignore[arg-type]
-    seams = len(values) - 1
-    if (
-        lines.count(b"\n") != seams
-        or lines.count(b"}\n{") != seams
-        or not (lines.startswith(b"{") and lines.endswith(b"}"))
-        or b"\x00" in lines
-        or any(escape in lines for escape in ESCAPES)
-    ):
-        raise NotColumnarError
-    try:
-        lines.decode()
-    except UnicodeDecodeError:
-        raise NotColumnarError from None
-    return lines
+def _decode(dataset: Dataset, records: Records, value_max_bytes: int) -> Decoded:
+    lines = join_objects(records.values, value_max_bytes)
+    above = _above(dataset, records)
+    parts: list[tuple[np.ndarray, Decoded]] = []
+    places = np.arange(len(records))
+    _, conditions = filters.split(dataset)
+    if conditions or dataset.debezium:
+        ours, odd = _choose(dataset, conditions, above, lines, len(records))
+        parts.append((np.flatnonzero(odd), decode_rowwise(dataset, records.take(np.flatnonzero(odd)), value_max_bytes)))
+        others = np.flatnonzero(~ours & ~odd)
+        parts.append((others, left_out(dataset, len(others))))
+        if not ours.all():
+            places = np.flatnonzero(ours)
+            records = records.take(places)
+            lines = b"\n".join(records.values)  # type: ignore[arg-type]
+    if len(records):
+        batch = _Batch(dataset, records, lines, above)
+        arrays, ambiguous = batch.arrays()
+        rows = decoded(dataset, arrays, pa.repeat(False, len(records)), np.arange(len(records)), [], ambiguous)
+        parts.append((places, rows))
+    return combine(parts)
 
 
-def _read(dataset: Dataset, lines: bytes, count: int) -> pa.Table:
-    fields = {column.source: READ_TYPES[column.logical_type] for column in dataset.columns}
-    table = pyarrow.json.read_json(
-        io.BytesIO(lines),
-        read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
-        parse_options=pyarrow.json.ParseOptions(
-            explicit_schema=pa.schema(list(fields.items())), unexpected_field_behavior="ignore"
-        ),
-    )
-    if table.num_rows != count:
-        raise NotColumnarError
-    return table
+def _above(dataset: Dataset, records: Records) -> Way:
+    """The way to the row in a value; a batch in which some events are wrapped and others are not is not plain."""
+    if not dataset.debezium:
+        return ()
+    first = records.values[0] or b""
+    wrapped = debezium.is_wrapped(parse(first, len(first)))
+    return ("payload", "after") if wrapped else ("after",)
 
 
-def _convert(column: Column, array: pa.Array) -> tuple[pa.Array, int]:
-    if column.required and array.null_count:
-        raise NotColumnarError
-    ambiguous = 0
-    match column.logical_type:
-        case LogicalType.INTEGER:
-            limit = INTEGER_RANGES[column.sql_type]
-            _all(pc.and_(pc.greater_equal(array, -limit), pc.less_equal(array, limit - 1)))
-        case LogicalType.NUMBER:
-            _all(pc.is_finite(array))
-        case LogicalType.DATE:
-            _all(pc.match_substring_regex(array, DATE))
-            array = array.cast(pa.date32())
-            _all(pc.greater_equal(array, FIRST_DAY))
-        case LogicalType.TIMESTAMP:
-            array, ambiguous = _moments(column, array)
-    _check_rules(column, array)
-    return array, ambiguous
+def _choose(
+    dataset: Dataset, conditions: list[Filter], above: Way, lines: bytes, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which records are rows of this dataset, and which need a look of their own, for they may delete one."""
+    tree: Tree = {}
+    operation = (*above[:-1], "op")
+    if dataset.debezium:
+        plant(tree, operation, pa.string())
+    ways = []
+    for condition in conditions:
+        way = _plain_way(condition)
+        kinds = {type(value) for value in condition.values if value is not None}
+        kind = FILTER_TYPES.get(kinds.pop()) if len(kinds) == 1 else None
+        if way is None or kind is None or not plant(tree, (*above, *way), kind):
+            raise NotColumnarError
+        ways.append((*above, *way))
+    table = read_fields(lines, tree, count)
+    ours = np.ones(count, bool)
+    for condition, way in zip(conditions, ways, strict=True):
+        found = field_at(table, way)
+        ours &= pc.is_in(found, pa.array(condition.values, found.type)).to_numpy(zero_copy_only=False)
+    if not dataset.debezium:
+        return ours, ~ours & False
+    changed = pc.is_in(field_at(table, operation), pa.array(debezium.ROW_OPERATIONS)).to_numpy(zero_copy_only=False)
+    return ours & changed, ~changed
 
 
-def _moments(column: Column, array: pa.Array) -> tuple[pa.Array, int]:
-    twice = 0
-    if column.zone is None:
-        _all(pc.match_substring_regex(array, OFFSET_TIME))
-        moments = array.cast(MOMENT)
-    else:
-        _all(pc.match_substring_regex(array, LOCAL_TIME))
-        local = array.cast(pa.timestamp("us"))
-        _all(pc.less(local, LAST_LOCAL))
-        first = pc.assume_timezone(local, column.zone, ambiguous="earliest", nonexistent="raise")
-        last = pc.assume_timezone(local, column.zone, ambiguous="latest", nonexistent="raise")
-        twice = pc.sum(pc.not_equal(first, last)).as_py() or 0
-        moments = first.cast(MOMENT)
-    # an offset can lead out of the years that Python and PostgreSQL's text form know
-    _all(pc.and_(pc.greater_equal(moments, FIRST_MOMENT), pc.less_equal(moments, LAST_MOMENT)))
-    return moments, twice
+def _plain_way(place: Column | Filter) -> Way | None:
+    """Names of fields only; None for a way through an array, which may be shorter than an index."""
+    way = steps(place)
+    return tuple(map(str, way)) if all(isinstance(step, str) for step in way) else None
 
 
-def _check_rules(column: Column, array: pa.Array) -> None:
-    if column.enum:
-        _all(pc.or_kleene(pc.is_in(array, pa.array(column.enum, array.type)), pc.is_null(array)))
-    low, high = bounds(column)
-    if low is not None:
-        _all(pc.greater_equal(array, pa.scalar(low).cast(array.type)))
-    if high is not None:
-        _all(pc.less_equal(array, pa.scalar(high).cast(array.type)))
-    if column.min_length is not None:
-        _all(pc.greater_equal(pc.utf8_length(array), column.min_length))
-    if column.max_length is not None:
-        _all(pc.less_equal(pc.utf8_length(array), column.max_length))
-    if column.pattern is not None:
-        _all(pc.match_substring_regex(array, rf"^(?:{column.pattern})\z"))
+class _Batch:
+    """Records that are rows, and what their columns are made of."""
 
+    def __init__(self, dataset: Dataset, records: Records, lines: bytes, above: Way) -> None:
+        self._dataset, self._records, self._lines, self._above = dataset, records, lines, above
+        self._opened: list[Opened] | None = None
 
-def _all(truth: pa.Array) -> None:
-    """Every value that is not null is true."""
-    if pc.all(truth, skip_nulls=True, min_count=0).as_py() is False:
-        raise NotColumnarError
+    def arrays(self) -> tuple[list[pa.Array], int]:
+        """The columns of the contract, and how many of their local times exist twice."""
+        fields = self._fields()
+        found: list[pa.Array] = []
+        ambiguous = 0
+        for column in (*self._dataset.columns, *self._dataset.dropped):
+            array, twice = self._column(column, fields)
+            if len(found) < len(self._dataset.columns):
+                found.append(array)
+                ambiguous += twice
+        return found, ambiguous
+
+    def _fields(self) -> dict[str, pa.Array]:
+        """Fields of values and of keys that can be read as columns, by the name of their column."""
+        value_tree, key_tree = Tree(), Tree()
+        value_ways, key_ways = {}, {}
+        for column in (*self._dataset.columns, *self._dataset.dropped):
+            way, kind = _plain_way(column), read_type(column)
+            if way is None or kind is None or is_text(column):
+                continue
+            if column.origin is Origin.VALUE and plant(value_tree, (*self._above, *way), kind):
+                value_ways[column.name] = (*self._above, *way)
+            if column.origin is Origin.KEY and not self._dataset.debezium and plant(key_tree, way, kind):
+                key_ways[column.name] = way
+        count = len(self._records)
+        values = read_fields(self._lines, value_tree, count)
+        found = {name: field_at(values, way) for name, way in value_ways.items()}
+        if key_ways:
+            keys = [b"{}" if key is None else key for key in self._records.keys]
+            table = read_fields(join_objects(keys, sum(map(len, keys))), key_tree, count)
+            found |= {name: field_at(table, way) for name, way in key_ways.items()}
+        return found
+
+    def _column(self, column: Column, fields: Mapping[str, pa.Array]) -> tuple[pa.Array, int]:
+        if column.name in fields:
+            return convert_array(column, fields[column.name])
+        if is_text(column):
+            return convert_array(column, self._texts(column))
+        if column.origin is Origin.RECORD:
+            return convert_array(column, self._broker(str(column.path[0])))
+        pairs = [read(column, opened) for opened in self._each()]
+        array = pa.array([value for value, _ in pairs], TYPES[column.logical_type])
+        return array, sum(twice for _, twice in pairs)
+
+    def _texts(self, column: Column) -> pa.Array:
+        found: Sequence[bytes | None]
+        if column.origin is Origin.KEY:
+            found = self._records.keys
+        elif self._records.headers is None:
+            found = [None] * len(self._records)
+        else:
+            found = [last_header(headers, str(column.path[0])) for headers in self._records.headers]
+        if any(b"\x00" in text for text in found if text is not None):
+            raise NotColumnarError
+        return pa.array(found, pa.binary()).cast(pa.string())
+
+    def _broker(self, name: str) -> pa.Array:
+        records = self._records
+        if name == "topic":
+            return pa.repeat(str(self._dataset.topic), len(records))
+        if name == "timestamp":
+            return pa.array(records.timestamps, pa.int64(), mask=records.timestamps < 0)
+        return pa.array(records.partitions if name == "partition" else records.offsets, pa.int64())
+
+    def _each(self) -> list[Opened]:
+        """The records one by one, each parsed once."""
+        if self._opened is None:
+            self._opened = [self._open(index) for index in range(len(self._records))]
+        return self._opened
+
+    def _open(self, index: int) -> Opened:
+        record = self._records.one(index)
+        document: Mapping[str, Any] | None = parse(record.value or b"", len(record.value or b""))
+        if self._dataset.debezium:
+            change = debezium.unwrap(document or {})
+            if change is None or change.deletes:
+                raise NotColumnarError
+            document = change.row
+        return Opened(self._dataset, record, document)

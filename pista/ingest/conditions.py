@@ -12,6 +12,7 @@ class IngestCondition(Exception):
     - TopicUnreadable: the broker does not let the topic be read.
     - QuarantineFlood: so many rows are refused that something is wrong with the contract.
     - ContractNotApplied: the contract file is not the one that the tables are of.
+    - PiiSecretMissing: personal values are to be hashed, and there is no secret.
     """
 
     code = "INGEST_CONDITION"
@@ -83,3 +84,10 @@ class ContractNotApplied(IngestCondition):
 
     code = "CONTRACT_NOT_APPLIED"
     way_on = "Run `pista apply`."
+
+
+class PiiSecretMissing(IngestCondition):
+    """Personal values are to be hashed, and there is no secret."""
+
+    code = "PII_SECRET_MISSING"
+    way_on = "Set it, for every process that ingests, to the same random text of at least 32 characters, and keep it."

@@ -27,6 +27,7 @@ from pista.ingest.load import BatchReport, ContractChangedError, applied_hash, c
 from pista.ingest.pausing import PausedError, refuse_paused
 from pista.ingest.share import WHOLE, Share
 from pista.kafka.client import client_options
+from pista.kafka.formats.errors import RegistryUnavailableError
 from pista.kafka.reader import Reader, ReaderStalledError
 from pista.kafka.topics import TopicAdmin, TopicState, TopicUnreadableError
 from pista.settings import Settings
@@ -40,7 +41,13 @@ TURN_SECONDS = 0.1  # how often a successor looks whether the drain before it ha
 LOST_RACES = 3  # in a row, that end a drain
 PATIENCE_SECONDS = 60.0  # a broker or database that is away for longer ends a drain
 RETRY_SECONDS = 1.0
-TRANSIENT = (psycopg.OperationalError, KafkaError, ReaderStalledError, TopicUnreadableError)
+TRANSIENT = (
+    psycopg.OperationalError,
+    KafkaError,
+    ReaderStalledError,
+    TopicUnreadableError,
+    RegistryUnavailableError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,7 @@ def drain(
         LostRaceError: three times in a row another drain was first.
         psycopg.OperationalError: the database stayed away.
         KafkaError: the broker stayed away.
+        RegistryUnavailableError: the schema registry stayed away.
     """
     dsn = ingest_dsn(settings)
     # the heart ends first: a successor need not wait until this drain's connections are closed

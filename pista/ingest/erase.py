@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-import numpy as np
 import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
@@ -13,10 +12,12 @@ from psycopg.types.json import Jsonb
 
 from pista.contracts.dataset import Dataset
 from pista.ingest.audit import record_audit
+from pista.ingest.decode import Decoder
 from pista.ingest.feeds import Bookmark, RawFeed, bookmark
 from pista.ingest.files import FILE_EPOCH, plain
 from pista.ingest.keys import Key, keys_of
-from pista.ingest.quarantine import Quarantined, records_of
+from pista.ingest.pii import hashed
+from pista.ingest.quarantine import all_records
 from pista.kafka.records import Records
 from pista.settings import Settings
 from pista.warehouse import shadow
@@ -42,9 +43,7 @@ class EraseReport:
     marts: tuple[str, ...] = ()  # that are built again
 
 
-def erase(
-    admin_dsn: str, dataset: Dataset, settings: Settings, key: Sequence[str], *, reason: str
-) -> EraseReport:
+def erase(admin_dsn: str, dataset: Dataset, settings: Settings, key: Sequence[str], *, reason: str) -> EraseReport:
     """Remove a key from curated, raw and quarantine, and keep what the log has of it so far from coming back.
 
     The row goes and the way back is closed in one transaction; raw and quarantine follow batch by batch.
@@ -63,7 +62,7 @@ def erase(
         RebuildRunningError: the dataset is being rebuilt.
     """
     if not dataset.key:
-        raise EraseRefusedError(f"dataset {dataset.name} has no key: every event is a row, and says of nobody what is his")
+        raise EraseRefusedError(f"dataset {dataset.name} has no key: every event of it is a row of its own")
     if len(key) != len(dataset.key):
         raise EraseRefusedError(f"the key of {dataset.name} is {', '.join(dataset.key)}; give a value for each")
     with ExitStack() as stack:
@@ -71,18 +70,23 @@ def erase(
         connection.execute(f"SET ROLE {OWNER}".encode())
         connection.execute("SET TimeZone = 'UTC'; SET lock_timeout = '30s'")
         stack.enter_context(shadow.alone(connection, dataset.name))
-        work = _Erasure(connection, dataset, settings, _stored(connection, dataset, key))
+        work = _Erasure(connection, dataset, settings, _stored(connection, dataset, settings, key))
         until = work.close_the_way(reason)
         work.clear_raw(until)
         work.clear_quarantine(until)
         return work.report
 
 
-def _stored(connection: Connection[TupleRow], dataset: Dataset, key: Sequence[str]) -> Key:
-    """The key as rows have it."""
-    casts = ", ".join(f"%s::{dataset.column(name).sql_type}" for name in dataset.key)
+def _stored(connection: Connection[TupleRow], dataset: Dataset, settings: Settings, key: Sequence[str]) -> Key:
+    """The key as rows have it: of its types, and hashed where it is personal."""
+    secret = settings.pii_secret.get_secret_value().encode() if settings.pii_secret else b""
+    columns = [dataset.column(name) for name in dataset.key]
+    if not secret and any(column.pii for column in columns):
+        raise EraseRefusedError("the key is hashed with PISTA_PII_SECRET, which is not set")
+    texts = [hashed(secret, text) if column.pii else text for column, text in zip(columns, key, strict=True)]
+    casts = ", ".join(f"%s::{column.sql_type}" for column in columns)
     try:
-        row = connection.execute(f"SELECT {casts}".encode(), list(key)).fetchone()
+        row = connection.execute(f"SELECT {casts}".encode(), texts).fetchone()
     except psycopg.errors.DataError as error:
         raise EraseRefusedError(f"this is no key of {dataset.name}: {error.diag.message_primary}") from None
     assert row is not None
@@ -101,7 +105,9 @@ class _Erasure:
         name = self._dataset.name
         with self._connection.transaction():
             until = bookmark(self._connection, name)
-            row = self._connection.execute(f"SELECT jsonb_build_array({self._casts()})::text".encode(), self._key).fetchone()
+            row = self._connection.execute(
+                f"SELECT jsonb_build_array({self._casts()})::text".encode(), self._key
+            ).fetchone()
             assert row is not None
             self._remember(row[0], until)
             self.report.rows = self._delete_row()
@@ -139,7 +145,7 @@ class _Erasure:
         slices: Slices = self._connection.execute(
             "SELECT mart, slice_column FROM catalog.mart_inputs WHERE input = %s AND slice_column IS NOT NULL",
             (self._dataset.name,),
-        ).fetchall()  # type: ignore[assignment]
+        ).fetchall()
         row = self._connection.execute(
             f"""
             WITH removed AS (
@@ -159,42 +165,41 @@ class _Erasure:
     def clear_raw(self, until: Bookmark) -> None:
         """Every record of the key that raw holds of the time before."""
         for batch in RawFeed(self._dataset, self._dataset, self._settings).batches(self._connection, None, until):
-            found = self._places(batch.records, batch.epochs.tolist(), until, files=bool((batch.epochs < 0).all()))
-            self.report.raw += self._delete(found)
+            self.report.raw += self._delete(self._places(batch.decoder, batch.records, batch.epochs.tolist(), until))
 
     def clear_quarantine(self, until: Bookmark) -> None:
         """Every record in quarantine that says it is of the key, resolved or not."""
+        decoders = {
+            False: Decoder(self._dataset, self._settings),
+            True: Decoder(plain(self._dataset), self._settings),
+        }
         after = 0
-        while lines := records_of(self._connection, self._dataset.name, AT_ONCE, after=after):
+        while lines := all_records(self._connection, self._dataset.name, AT_ONCE, after=after):
             after = lines[-1].id
-            for files in (True, False):
-                some = [line for line in lines if (line.epoch == FILE_EPOCH) == files]
-                if some:
-                    self.report.quarantined += self._delete(self._quarantined(some, until, files=files))
-
-    def _quarantined(self, lines: list[Quarantined], until: Bookmark, *, files: bool) -> list[tuple[int, int, int]]:
-        records = Records.of(line.record for line in lines)
-        return self._places(records, [line.epoch for line in lines], until, files=files)
+            for is_file, decoder in decoders.items():
+                some = [line for line in lines if (line.epoch == FILE_EPOCH) == is_file]
+                records = Records.of(line.record for line in some)
+                places = self._places(decoder, records, [line.epoch for line in some], until)
+                self.report.quarantined += self._delete(places)
 
     def _places(
-        self, records: Records, epochs: Sequence[int], until: Bookmark, *, files: bool
+        self, decoder: Decoder, records: Records, epochs: Sequence[int], until: Bookmark
     ) -> list[tuple[int, int, int]]:
         """Where records of the key stand, of those before the erasure."""
-        dataset = plain(self._dataset) if files else self._dataset
         found = []
-        keys = keys_of(dataset, records, self._settings)
-        for number in np.flatnonzero([key == self._key for key in keys]).tolist():
-            epoch, partition, offset = epochs[number], int(records.partitions[number]), int(records.offsets[number])
-            entry = until.ledger.get(partition)
-            if epoch < 0 or (entry is not None and (epoch, offset) < (entry.epoch, entry.next_offset)):
-                found.append((epoch, partition, offset))
+        for record, epoch, key in zip(records, epochs, keys_of(decoder, records), strict=True):
+            if key != self._key:
+                continue
+            entry = until.ledger.get(record.partition)
+            if epoch < 0 or (entry is not None and (epoch, record.offset) < (entry.epoch, entry.next_offset)):
+                found.append((epoch, record.partition, record.offset))
         return found
 
     def _delete(self, places: list[tuple[int, int, int]]) -> int:
         """The records at those places out of raw and quarantine; reconciliation counts them as filtered."""
         if not places:
             return 0
-        at = f"(SELECT * FROM unnest(%s::int[], %s::int[], %s::bigint[]) AS p (epoch, partition, \"offset\"))"
+        at = '(SELECT * FROM unnest(%s::int[], %s::int[], %s::bigint[]) AS p (epoch, partition, "offset"))'
         columns = [list(column) for column in zip(*places, strict=True)]
         with self._connection.transaction():
             self._connection.execute(

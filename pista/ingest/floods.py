@@ -3,15 +3,19 @@
 A flood stops its dataset until the contract changes, or an operator lets the next batch go to quarantine.
 """
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset
+from pista.ingest.batch import Batch
 from pista.ingest.conditions import QuarantineFlood
+from pista.ingest.reasons import Rejection
 
-FLOOD_AT_LEAST = 100  # refused records of one batch; fewer are no flood, whatever their share
+# refused records of one batch; fewer are no flood, whatever their share: of a small batch, one producer's burst is most
+FLOOD_AT_LEAST = 100
 
 
 def settle(connection: Connection[TupleRow], dataset: Dataset, partitions: Collection[int]) -> bool:
@@ -26,18 +30,25 @@ def settle(connection: Connection[TupleRow], dataset: Dataset, partitions: Colle
     return row is not None and bool(row[0])
 
 
-def refuse_flood(dataset: Dataset, records: int, quarantined: int) -> None:
-    """Raise where a batch would quarantine more than the contract's share.
+def refuse_flood(batch: Batch, rejections: Sequence[Rejection]) -> None:
+    """Raise where a batch would quarantine more than the contract's share of its records (filtered ones are others').
 
     Raises:
-        QuarantineFlood: with both numbers.
+        QuarantineFlood: with counts, the most frequent reason, and where one such record is.
     """
-    if quarantined >= FLOOD_AT_LEAST and quarantined > dataset.quarantine_share * records:
-        raise QuarantineFlood(
-            dataset.name,
-            f"{quarantined} of the {records} records of a batch would go to quarantine, more than the contract's "
-            f"share of {dataset.quarantine_share:g}.",
-        )
+    records, quarantined = len(batch.records) - len(batch.decoded.filtered), len(rejections)
+    if quarantined < FLOOD_AT_LEAST or quarantined <= batch.dataset.quarantine_share * records:
+        return
+    kinds = [(rejection.reason.value, rejection.column) for rejection in rejections]
+    (reason, column), most = Counter(kinds).most_common(1)[0]
+    record = batch.records.one(rejections[kinds.index((reason, column))].index)
+    raise QuarantineFlood(
+        batch.dataset.name,
+        f"{quarantined} of the {records} records of a batch would go to quarantine, more than the contract's "
+        f"share of {batch.dataset.quarantine_share:g}; {most} of them with the reason {reason}"
+        f"{f' in column {column}' if column else ''}, such as offset {record.offset} of partition {record.partition} "
+        f"of topic {batch.dataset.topic}.",
+    )
 
 
 def remember(

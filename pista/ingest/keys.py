@@ -5,44 +5,34 @@ from typing import Any
 
 import numpy as np
 
-from pista.contracts.dataset import Dataset, Merge
 from pista.ingest.decode import Decoder
 from pista.kafka.records import Records
-from pista.settings import Settings
 
-Key = tuple[Any, ...]  # values of the key columns, as they are decoded
+Key = tuple[Any, ...]  # values of the key columns, as rows have them
 
 
-def keys_of(dataset: Dataset, records: Records, settings: Settings) -> list[Key | None]:
+def keys_of(decoder: Decoder, records: Records) -> list[Key | None]:
     """The key of each record: of its value, or of its Kafka key where the value has none; None where neither has.
 
     Args:
-        dataset: of kind upsert.
-        records: of its topic or raw log.
-        settings: of the process.
+        decoder: of an upsert dataset, and of such records.
+        records: in any state.
     """
-    only_key = replace(
-        dataset,
-        columns=tuple(dataset.column(name) for name in dataset.key),
-        where=(),
-        ordering=None,
-        merge=Merge.REPLACE,
-    )
-    decoder = Decoder(only_key, settings)
-    found = _decoded(decoder, dataset.key, records)
+    by_key = decoder.of_keys()
+    found = _decoded(by_key, records)
     unknown = np.array([place for place, key in enumerate(found) if key is None], np.int64)
     if len(unknown):
         # a deletion is known by its Kafka key alone, so a record is read as if it were one
         bare = replace(records.take(unknown), values=[None] * len(unknown))
-        for place, key in zip(unknown.tolist(), _decoded(decoder, dataset.key, bare), strict=True):
+        for place, key in zip(unknown.tolist(), _decoded(by_key, bare), strict=True):
             found[place] = key
     return found
 
 
-def _decoded(decoder: Decoder, names: tuple[str, ...], records: Records) -> list[Key | None]:
+def _decoded(decoder: Decoder, records: Records) -> list[Key | None]:
     rows = decoder.decode(records)
     found: list[Key | None] = [None] * len(records)
-    columns = [rows.table.column(name).to_pylist() for name in names]
+    columns = [rows.table.column(name).to_pylist() for name in decoder.dataset.key]
     for place, key in zip(rows.index.tolist(), zip(*columns, strict=True), strict=True):
         found[place] = key if None not in key else None
     return found

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,11 +11,13 @@ import numpy as np
 import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
+from psycopg.types.json import Jsonb
 
 from pista.contracts.dataset import Dataset, Merge
 from pista.ingest import floods, ledger
 from pista.ingest.batch import Batch, moment, monotonic_ms
 from pista.ingest.conditions import QuarantineFlood
+from pista.ingest.erasures import without_erased
 from pista.ingest.pausing import refuse_paused
 from pista.ingest.quarantine import store
 from pista.ingest.reasons import Reason, Rejection
@@ -48,6 +50,7 @@ class BatchReport:
     deleted: int
     unchanged: int
     ambiguous: int
+    unknown_fields: Mapping[str, int]  # fields that the contract does not know: in how many of a sample's records
     lag: int | None
     read_ms: float
     decode_ms: float
@@ -63,6 +66,7 @@ class Counts:
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
+    erased: int = 0  # records of keys that were erased, which are not loaded again
 
 
 def commit_batch(
@@ -108,9 +112,10 @@ def _commit(connection: Connection[TupleRow], batch: Batch, run_id: str, kind: s
         counts, refused = write_rows(
             connection, batch, version, staged=staged, most_refused=MOST_REFUSED if guarded else len(batch.records)
         )
-        rejections = [*batch.decoded.rejections, *refused]
+        rejections = without_erased(connection, batch, [*batch.decoded.rejections, *refused])
+        counts.erased += len(batch.decoded.rejections) + len(refused) - len(rejections)
         if guarded:
-            floods.refuse_flood(dataset, len(batch.records), len(rejections))
+            floods.refuse_flood(batch, rejections)
         store(connection, batch, rejections, run_id)
         report = _report(batch, version, counts, len(rejections), lag, monotonic_ms() - began)
         _publish(connection, dataset, report)
@@ -214,6 +219,8 @@ def _merge(
     *,
     only_missing: bool,
 ) -> None:
+    if dataset.key:
+        counts.erased += connection.execute(merging.forget_erased(dataset).encode()).rowcount
     if dataset.keep_raw:
         connection.execute(merging.insert_raw(dataset, only_missing=only_missing).encode())
     if dataset.merge is Merge.PATCH:
@@ -270,7 +277,8 @@ def _report(
     batch: Batch, version: int, counts: Counts, quarantined: int, lag: int | None, write_ms: float
 ) -> BatchReport:
     records = len(batch.records)
-    loaded = records - quarantined
+    filtered = len(batch.decoded.filtered) + counts.erased
+    loaded = records - quarantined - filtered
     times = batch.records.timestamps[batch.records.timestamps > 0]
     return BatchReport(
         dataset=batch.dataset.name,
@@ -279,12 +287,13 @@ def _report(
         bytes=batch.records.size,
         loaded=loaded,
         quarantined=quarantined,
-        filtered=0,
+        filtered=filtered,
         inserted=counts.inserted,
         updated=counts.updated,
         deleted=counts.deleted,
         unchanged=loaded - counts.inserted - counts.updated - counts.deleted,
         ambiguous=batch.decoded.ambiguous,
+        unknown_fields=batch.decoded.unknown_fields,
         lag=lag,
         read_ms=batch.read_ms,
         decode_ms=batch.decode_ms,
@@ -316,8 +325,9 @@ def _record(
     row = connection.execute(
         """
         INSERT INTO ingest.batches (dataset, version, run_id, kind, records, bytes, loaded, quarantined, filtered,
-            inserted, updated, deleted, unchanged, ambiguous, lag, read_ms, decode_ms, write_ms, latency_ms)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
+            inserted, updated, deleted, unchanged, ambiguous, unknown_fields, lag, read_ms, decode_ms, write_ms,
+            latency_ms)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
         """,
         (
             report.dataset,
@@ -334,6 +344,7 @@ def _record(
             report.deleted,
             report.unchanged,
             report.ambiguous,
+            Jsonb(report.unknown_fields) if report.unknown_fields else None,
             report.lag,
             report.read_ms,
             report.decode_ms,
@@ -351,15 +362,14 @@ def _record(
     first[list(starts)] = list(starts.values())
     fresh = batch.records.offsets >= first[partitions]
     delivered = Counter(partitions[fresh].tolist())
-    refused = np.zeros(len(batch.records), bool)
-    refused[[rejection.index for rejection in rejections]] = True
-    bad = Counter(partitions[fresh & refused].tolist())
+    bad = _counted(partitions, fresh, [rejection.index for rejection in rejections])
+    others = _counted(partitions, fresh, batch.decoded.filtered)
     with connection.cursor() as cursor:
         cursor.executemany(
             """
             INSERT INTO ingest.ranges (batch_id, dataset, epoch, partition, start_offset, end_offset, start_order_time,
-                delivered, loaded, quarantined)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                delivered, loaded, quarantined, filtered)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
             """,
             [
                 (
@@ -371,13 +381,21 @@ def _record(
                     batch.positions[partition],
                     _order_time_before(batch, partition, starts[partition], entry.order_time),
                     delivered[partition],
-                    delivered[partition] - bad[partition],
+                    delivered[partition] - bad[partition] - others[partition],
                     bad[partition],
+                    others[partition],
                 )
                 for partition, entry in batch.planned.items()
                 if batch.positions[partition] > starts[partition]
             ],
         )
+
+
+def _counted(partitions: np.ndarray, fresh: np.ndarray, index: Sequence[int] | np.ndarray) -> Counter[int]:
+    """How many of the records at those places are fresh, by partition."""
+    chosen = np.zeros(len(partitions), bool)
+    chosen[index] = True
+    return Counter(partitions[fresh & chosen].tolist())
 
 
 def _order_time_before(batch: Batch, partition: int, offset: int, planned: datetime) -> datetime:

@@ -1,7 +1,13 @@
 """Why a record went to quarantine: each reason says what is wrong with it, for the person who reads the list."""
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+from pista.contracts.dataset import Column
+
+SHOWN = 80  # characters of a refused value in a sentence
 
 
 class Reason(StrEnum):
@@ -22,6 +28,10 @@ class Reason(StrEnum):
     PATTERN_MISMATCH = "pattern_mismatch"
     NONEXISTENT_TIME = "nonexistent_time"  # a local time that the clocks skipped
     TOMBSTONE_WITHOUT_KEY = "tombstone_without_key"  # a deletion that does not say of what
+    UNKNOWN_FRAMING = "unknown_framing"  # what stands before the payload names no schema
+    UNKNOWN_SCHEMA = "unknown_schema"  # the registry has no schema of that name
+    UNDECODABLE = "undecodable"  # the payload is not of its schema
+    UNKNOWN_CHANGE = "unknown_change"  # no change event of Debezium, or one that no row can follow
     DATABASE_REFUSED = "database_refused"  # PostgreSQL refused the row: the detail says why
 
 
@@ -43,3 +53,14 @@ class RejectedError(Exception):
         self.reason = reason
         self.detail = detail
         self.column = column
+
+
+def show(value: Any) -> str:
+    """A value in a sentence, as JSON, cut to a readable length."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
+
+
+def wrong_type(column: Column, value: Any, valid: str) -> RejectedError:
+    """The refusal of a value of another type or form than the column's."""
+    return RejectedError(Reason.WRONG_TYPE, f"field {column.source!r} is {show(value)}; valid: {valid}", column.name)

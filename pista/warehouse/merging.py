@@ -8,7 +8,7 @@ the later one. Both are kept, so any order of arrival ends in the same state.
 
 from collections.abc import Iterable, Sequence
 
-from pista.contracts.dataset import Dataset, Kind, Merge
+from pista.contracts.dataset import Dataset, Framing, Kind, Merge
 from pista.warehouse.names import curated, literal, quote, quote_all, raw
 from pista.warehouse.tables import POSITION_COLUMNS
 
@@ -17,10 +17,13 @@ RECORD_COLUMNS = {
     **POSITION_COLUMNS,
     "_timestamp": "timestamptz",
     "_key": "bytea",
-    "_value": "text",
+    "_value": "text",  # JSON, or the text form of bytes: see is_binary
     "_headers": "jsonb",
     "_tombstone": "boolean",
 }
+
+# of the stage's lines: characters that next to no text holds
+DELIMITER, QUOTE, NULL = "\x1f", "\x01", "\x02"
 
 Slices = Sequence[tuple[str, str]]  # (mart, column of this dataset that names the mart's slice)
 
@@ -47,21 +50,47 @@ def _record_columns(dataset: Dataset) -> dict[str, str]:
 
 
 def copy_into_stage(dataset: Dataset) -> str:
-    """COPY of the stage's columns, in their order, as CSV."""
+    """COPY of the stage's columns, in their order, as CSV with the control characters above."""
     names = [column.name for column in dataset.columns] + list(_record_columns(dataset))
-    return f"COPY {stage_name(dataset)} ({quote_all(names)}) FROM STDIN (FORMAT csv)"
+    options = f"FORMAT csv, DELIMITER '{DELIMITER}', QUOTE '{QUOTE}', NULL '{NULL}'"
+    return f"COPY {stage_name(dataset)} ({quote_all(names)}) FROM STDIN ({options})"
+
+
+def is_binary(dataset: Dataset) -> bool:
+    """Whether values are not JSON as they stand: then the stage holds their bytes in hexadecimal."""
+    return dataset.framing is not Framing.NONE
+
+
+def forget_erased(dataset: Dataset) -> str:
+    """Staged records of keys that were erased since, out of the stage."""
+    return f"""
+        DELETE FROM {stage_name(dataset)} s USING ingest.erased e
+        WHERE e.dataset = {literal(dataset.name)} AND e.key_hash = {key_hash(dataset)} AND {is_past()}
+    """
+
+
+def key_hash(dataset: Dataset) -> str:
+    """Salted hash of the key of a record ``s`` whose erasure is ``e``, as SQL."""
+    return f"sha256(e.salt || convert_to(jsonb_build_array({quote_all(dataset.key, 's.')})::text, 'UTF8'))"
+
+
+def is_past() -> str:
+    """Whether a record ``s`` lies before the erasure ``e``, as SQL; what a file holds always does."""
+    known = "e.positions -> s._partition::text"
+    return f"(s._epoch < 0 OR (s._epoch, s._offset) < (({known} ->> 0)::integer, ({known} ->> 1)::bigint))"
 
 
 def insert_raw(dataset: Dataset, *, only_missing: bool) -> str:
     """Staged records into the event log; ``only_missing`` leaves out positions that are there."""
     table = raw(dataset.name)
+    value = "_value::bytea" if is_binary(dataset) else "convert_to(_value, 'UTF8')"
     missing = f"""
         WHERE NOT EXISTS (SELECT FROM {table} r
             WHERE r.epoch = s._epoch AND r.partition = s._partition AND r."offset" = s._offset)
     """
     return f"""
         INSERT INTO {table} (epoch, partition, "offset", order_time, timestamp, key, value, headers)
-        SELECT _epoch, _partition, _offset, _order_time, _timestamp, _key, convert_to(_value, 'UTF8'), _headers
+        SELECT _epoch, _partition, _offset, _order_time, _timestamp, _key, {value}, _headers
         FROM {stage_name(dataset)} s {missing if only_missing else ""}
     """
 

@@ -93,6 +93,7 @@ def batch(dataset: str, start: int, end: int, version: int = 1, **more: Any) -> 
         "deleted": 0,
         "unchanged": 0,
         "ambiguous": 0,
+        "unknown_fields": {},
         "lag": 0,
         "read_ms": 1.0,
         "decode_ms": 2.0,

@@ -76,10 +76,11 @@ class Lab:
         )
 
     def reconcile(self) -> None:
-        """Every record delivered is in raw or in quarantine, partition by partition."""
-        for epoch, partition, begin, end, delivered in self.query(
+        """Every record delivered is in raw, in quarantine, or another's, partition by partition."""
+        for epoch, partition, begin, end, delivered, filtered in self.query(
             """
-            SELECT epoch, partition, min(start_offset), max(end_offset), sum(delivered)::bigint FROM ingest.ranges
+            SELECT epoch, partition, min(start_offset), max(end_offset), sum(delivered)::bigint, sum(filtered)::bigint
+            FROM ingest.ranges
             WHERE dataset = %s GROUP BY epoch, partition
             """,
             self.dataset.name,
@@ -98,7 +99,7 @@ class Lab:
                 epoch,
                 partition,
             )
-            assert raw + bad == delivered, f"partition {partition} [{begin}, {end})"
+            assert raw + bad + filtered == delivered, f"partition {partition} [{begin}, {end})"
 
 
 def event(key: str, **fields: object) -> tuple[bytes, bytes]:

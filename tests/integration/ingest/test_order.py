@@ -248,7 +248,9 @@ def test_an_event_that_is_older_in_the_log_but_newer_in_order_is_not_forgotten(
         load(warehouse, PATCHED_RANKED, events)
     row = warehouse.execute("SELECT rank, mark, day FROM curated.patched_ranked WHERE id = 'z'").fetchone()
     assert row == (7, "1", 1)
-    kept = warehouse.execute("""SELECT "offset" FROM patches.patched_ranked WHERE key = '["z"]' ORDER BY 1""").fetchall()
+    kept = warehouse.execute(
+        """SELECT "offset" FROM patches.patched_ranked WHERE key = '["z"]' ORDER BY 1"""
+    ).fetchall()
     assert kept == [(0,), (3,), (4,)]
 
 

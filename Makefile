@@ -1,5 +1,5 @@
 PYTHON ?= python3
-.PHONY: up down test check bench lock
+.PHONY: up down test soak check bench lock
 
 up: ## set up, start everything, replay a month of real flights, serve it; Ctrl-C stops
 	@$(PYTHON) scripts/bootstrap.py local && exec .venv/bin/pista up
@@ -9,6 +9,9 @@ down: ## stop everything
 
 test: ## set up and run all tests
 	@$(PYTHON) scripts/bootstrap.py dev && exec .venv/bin/python -m pytest
+
+soak: ## the 200 kills of docs/reference/faults.md, with the table
+	@$(PYTHON) scripts/bootstrap.py dev && exec .venv/bin/python -m pytest -s tests/integration/ingest/test_kill.py --kills 200
 
 check: ## linters, types, doors between packages
 	@$(PYTHON) scripts/bootstrap.py dev && PATH="$(CURDIR)/.venv/bin:$$PATH" && export PATH && ruff check . && ruff format --check . && mypy && lint-imports

@@ -81,7 +81,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pista*", "api*", "dagster_project*"]),
     package_data={
-        "pista": ["**/*.sql", "**/*.json", "**/*.lock", "py.typed"],
+        "pista": ["**/*.sql", "**/*.json", "**/*.lock", "**/*.proto", "py.typed"],
         "api": ["py.typed"],
         "dagster_project": ["*.yaml"],
     },

@@ -56,6 +56,7 @@ def _operand(column: Column, operator: str, text: str) -> Any:
             "unknown-operator",
             f"'{column.name}' is {column.sql_type}, which cannot be compared.",
             "Valid: is.null, is.not_null.",
+            "Fields in it can be compared once they are columns of their own.",
         )
     if operator == "like":
         return _pattern(column, text)

@@ -173,7 +173,11 @@ def _ordering(dataset: Dataset, term: str) -> Ordering:
             did_you_mean(words[0], _ORDER_WORDS),
         )
     if column.sql_type not in PARSERS:
-        raise Problem("invalid-value", f"'order' names '{column.name}', whose type {column.sql_type} has no order.")
+        raise Problem(
+            "invalid-value",
+            f"'order' names '{column.name}', whose type {column.sql_type} has no order.",
+            one_of("columns with an order", [c.name for c in dataset.columns.values() if c.sql_type in PARSERS]),
+        )
     # PostgreSQL's default: nulls count as the largest values
     nulls_first = nulls == "nullsfirst" if nulls else direction == "desc"
     return Ordering(column, direction == "desc", nulls_first)

@@ -7,6 +7,7 @@ from api.catalog import Column, Dataset
 from api.filters import OPERATORS
 from api.grammar import DEFAULT_LIMIT, MAX_LIMIT
 from api.problems import CODES, CONTENT_TYPE
+from api.values import PARSERS
 
 Json = dict[str, Any]
 
@@ -127,7 +128,9 @@ def document(base: Json, datasets: Iterable[Dataset]) -> Json:
 
 def column_schema(column: Column) -> Json:
     """JSON Schema of a column's values."""
-    schema: Json = dict(_TYPES.get(column.sql_type, {}))
+    schema: Json = (
+        {"type": column.logical_type} if column.sql_type == "jsonb" else dict(_TYPES.get(column.sql_type, {}))
+    )
     notes = [_sentence(column.description)] if column.description else []
     if column.unit:
         schema["x-unit"] = column.unit
@@ -170,12 +173,17 @@ def _filter_parameter(column: Column) -> Json:
     example = column.examples[0] if column.examples else (column.enum[0] if column.enum else None)
     # not as an OpenAPI example: Swagger UI would send the examples of all columns at once
     notes = [_sentence(column.description), f"Unit: {column.unit}." if column.unit else ""]
-    notes.append("Filter: `[not.]operator.value`" + (f", like `eq.{example}`." if example is not None else "."))
+    if column.sql_type in PARSERS:
+        notes.append("Filter: `[not.]operator.value`" + (f", like `eq.{example}`." if example is not None else "."))
+        pattern = rf"^(not\.)?({'|'.join(OPERATORS[:-1])})\."
+    else:
+        notes.append("Filter: `is.null` or `is.not_null`.")
+        pattern = r"^(not\.)?is\.(not_)?null$"
     return {
         "name": column.name,
         "in": "query",
         "description": " ".join(filter(None, notes)),
-        "schema": {"type": "string", "pattern": f"^(not\\.)?({'|'.join(OPERATORS[:-1])})\\."},
+        "schema": {"type": "string", "pattern": pattern},
     }
 
 

@@ -35,6 +35,7 @@ class Coalesced:
     version: int = 0
     lag: int | None = None  # after the newest batch
     latency_ms: float | None = None  # of the slowest batch
+    client: str | None = None  # what read the records
     sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0) | dict.fromkeys(TIMES, 0.0))
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)  # partition -> [start, end)
     unknown_fields: Counter[str] = field(default_factory=Counter)  # in how many records of the samples
@@ -43,6 +44,7 @@ class Coalesced:
         """Take one more batch in; batches come in the order of their commits."""
         self.batches += 1
         self.version = batch.version
+        self.client = batch.client
         if batch.lag is not None:
             self.lag = batch.lag
         if batch.latency_ms is not None:
@@ -63,6 +65,8 @@ def materialization_metadata(batches: Coalesced, row_count: int | None) -> dict[
         found["lag"] = batches.lag
     if batches.latency_ms is not None:
         found["latency_ms"] = round(batches.latency_ms, 3)
+    if batches.client is not None:
+        found["client"] = batches.client
     if row_count is not None:
         found["dagster/row_count"] = row_count
     if batches.unknown_fields:

@@ -1,4 +1,4 @@
-"""Jobs and schedules: drains by group, builds of marts, and the hourly checks of source datasets."""
+"""Jobs and schedules: drains by group, builds of marts, checks of source datasets, and upkeep."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,6 +7,7 @@ import dagster as dg
 
 from dagster_project.groups import drain_job
 from dagster_project.metadata import asset_key
+from dagster_project.upkeep import RECONCILE, hourly, reconcile_job
 from pista.contracts.dataset import Dataset
 from pista.ingest.groups import Group
 
@@ -19,7 +20,7 @@ Jobs = Mapping[str, Any]
 
 def make_jobs(groups: Sequence[Group], marts: Sequence[Dataset]) -> Jobs:
     """Every job by its name; none that would have nothing to do."""
-    jobs = [
+    jobs: list[Any] = [
         dg.define_asset_job(
             drain_job(group.name), selection=_without_checks(group.datasets), description=_what_drains(group)
         )
@@ -43,23 +44,19 @@ def make_jobs(groups: Sequence[Group], marts: Sequence[Dataset]) -> Jobs:
                 description="Evaluates the quality rules of the contracts on source datasets.",
             )
         )
+    if groups:
+        jobs.append(reconcile_job([one for group in groups for one in group.datasets]))
     return {job.name: job for job in jobs}
 
 
 def make_schedules(jobs: Jobs) -> list[dg.ScheduleDefinition]:
     """What runs by the clock."""
-    if CHECK_SOURCES not in jobs:
-        return []
-    return [
-        dg.ScheduleDefinition(
-            name=f"{CHECK_SOURCES}_hourly",
-            job=jobs[CHECK_SOURCES],
-            cron_schedule="7 * * * *",  # not on the hour, when everybody else's jobs start
-            execution_timezone="UTC",
-            default_status=dg.DefaultScheduleStatus.RUNNING,
-            description="The rules of every source dataset, once an hour.",
-        )
-    ]
+    found = []
+    if CHECK_SOURCES in jobs:
+        found.append(hourly(jobs[CHECK_SOURCES], 7, "The rules of every source dataset, once an hour."))
+    if RECONCILE in jobs:
+        found.append(hourly(jobs[RECONCILE], 37, "What was delivered against what is there, once an hour."))
+    return found
 
 
 def _what_drains(group: Group) -> str:

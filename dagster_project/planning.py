@@ -91,12 +91,12 @@ def label(dataset: str, share: Share) -> str:
 
 
 def part_of(lag: Lag, share: Share) -> Lag:
-    """The lag of the partitions of a share."""
+    """The lag of the partitions of a share, and what stops just them."""
     if share == WHOLE:
         return lag
     partitions = {partition: range_ for partition, range_ in lag.partitions.items() if share.owns(partition)}
     records = sum(max(end - start, 0) for start, end in partitions.values())
-    return replace(lag, partitions=partitions, records=records)
+    return replace(lag, partitions=partitions, records=records, condition=lag.by_share.get(share, lag.condition))
 
 
 def plan_marts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dagster_project.errors import without_row_values
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pista.ingest.drain import DrainReport
     from pista.ingest.lag import Lag
     from pista.ingest.load import BatchReport
+    from pista.ingest.reconcile import Account
     from pista.warehouse.marts import MartReport
     from pista.warehouse.quality import RuleResult
 
@@ -78,6 +80,14 @@ class Platform:
             hand_over=True,
             on_begin=on_begin,
         )
+
+    @without_row_values()
+    def reconcile(self, datasets: Iterable[Dataset], window: timedelta) -> list[Account]:
+        """The account of every partition that got records within the window."""
+        from pista.ingest.reconcile import reconcile
+
+        with self.connect("pista reconcile") as connection:
+            return reconcile(connection, datasets, window)
 
     def row_count(self, dataset: str) -> int | None:
         """Rows of the served table as of its last publication; None before the first."""

@@ -4,11 +4,36 @@ Values come from the environment only (prefix ``PISTA_``). ``pista up`` fills th
 processes it starts; in production the orchestrator does.
 """
 
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class KafkaClient(StrEnum):
+    """The library that reads topics."""
+
+    AUTO = "auto"
+    CONFLUENT = "confluent-kafka"
+    PYTHON = "kafka-python"
+
+
+class KafkaProtocol(StrEnum):
+    """Kafka's names for how a listener is secured."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+
+class SaslMechanism(StrEnum):
+    """How a client proves who it is, besides by a certificate."""
+
+    SCRAM = "SCRAM-SHA-512"
+    MSK_IAM = "AWS_MSK_IAM"
 
 
 class Settings(BaseSettings):
@@ -31,6 +56,26 @@ class Settings(BaseSettings):
         None, description="host:port[,host:port] of an external Kafka. Unset: `pista up` starts the embedded one."
     )
 
+    kafka_client: KafkaClient = Field(
+        KafkaClient.AUTO,
+        description="Library that reads topics: confluent-kafka, kafka-python, or auto for the first where installed.",
+    )
+
+    kafka_security_protocol: KafkaProtocol = Field(
+        KafkaProtocol.PLAINTEXT,
+        description="How Kafka's listener is secured: PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL.",
+    )
+    kafka_ca_file: Path | None = Field(
+        None, description="PEM file of the authority that signed Kafka's certificates. Unset: public ones."
+    )
+    kafka_cert_file: Path | None = Field(None, description="PEM file of this client's certificate, for mutual TLS.")
+    kafka_key_file: Path | None = Field(None, description="PEM file of that certificate's private key.")
+    kafka_sasl_mechanism: SaslMechanism | None = Field(
+        None, description="SCRAM-SHA-512, or AWS_MSK_IAM for tokens of the process's AWS credentials."
+    )
+    kafka_username: str | None = Field(None, description="User name for SCRAM-SHA-512.")
+    kafka_password: SecretStr | None = Field(None, description="Password of that user.")
+
     schema_registry_url: str | None = Field(
         None,
         description="Schema registry with Confluent's REST API: http(s)://host[:port], without credentials.",
@@ -45,7 +90,7 @@ class Settings(BaseSettings):
     )
     aws_region: str | None = Field(
         None,
-        description="AWS region of the Glue schema registry. Unset: that of AWS's own variables and files.",
+        description="AWS region of the Glue schema registry and of MSK. Unset: that of AWS's own variables and files.",
     )
 
     api_host: str = Field("127.0.0.1", description="Address the API listens on.")

@@ -62,6 +62,11 @@ class Database:
     api_dsn: str
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the tests that can go on for ever go on."""
+    parser.addoption("--kills", default=30, type=int, help="Drains to kill in tests/integration/ingest/test_kill.py.")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Warnings are errors, but for this one: kafka-python reads its schemas so when imported."""
     config.addinivalue_line("filterwarnings", "ignore:(read|open)_text is deprecated:DeprecationWarning")

@@ -19,7 +19,7 @@ from pista.ingest.load import ContractChangedError
 from pista.ingest.positions import MoveError
 from pista.ingest.targets import TargetError
 from pista.kafka.client import KafkaNotConfiguredError
-from pista.kafka.reader import ReaderStalledError
+from pista.kafka.errors import ReaderStalledError
 from pista.settings import Settings
 from pista.warehouse.connection import connect
 

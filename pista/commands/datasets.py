@@ -1,31 +1,28 @@
 """`pista dataset`, `pista apply` and `pista produce`: from a topic to a contract, from a contract to served rows."""
 
+import sys
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 
 import click
 import psycopg
 from kafka.errors import KafkaError
 
-from pista.commands import applying, lifecycle, producing
-from pista.contracts.dataset import Dataset
-from pista.contracts.inference import InferenceError, infer_contract
+from pista.commands import applying, checking, lifecycle, producing, sampling
+from pista.contracts.dataset import Dataset, Format, Framing
+from pista.contracts.inference import infer_contract
 from pista.contracts.loading import load_datasets
 from pista.contracts.names import dataset_name_problem
 from pista.contracts.problems import ContractError, did_you_mean
 from pista.ingest.configuration import IngestNotConfiguredError
 from pista.kafka.client import KafkaNotConfiguredError, client_options
-from pista.kafka.reader import Reader, ReaderStalledError
 from pista.kafka.topics import describe_topics, ensure_topics
 from pista.local.environment import adopt_running_stack
 from pista.local.state import Credentials, State
 from pista.settings import Settings
 from pista.warehouse.migrate import MigrationChangedError
 from pista.warehouse.migrate import migrate as run_migration
-from pista.warehouse.tables import BreakingChangeError
-
-SAMPLE_MAX_BYTES = 64 << 20
+from pista.warehouse.tables import BreakingChangeError, table_ddl
 
 
 @click.group()
@@ -39,11 +36,15 @@ for command in (lifecycle.load, lifecycle.rebuild, lifecycle.drop):
 
 @dataset.command("new")
 @click.argument("name")
-@click.option("--topic", required=True, help="Topic with JSON messages.")
+@click.option("--topic", required=True, help="Topic to read.")
 @click.option(
     "--sample", default=1000, show_default=True, type=click.IntRange(1, 100_000), help="Newest records to read."
 )
-def new(name: str, topic: str, sample: int) -> None:
+@click.option(
+    "--format", "message_format", type=click.Choice(list(Format)), help="How values are written; default: found out."
+)
+@click.option("--framing", type=click.Choice(list(Framing)), help="What stands before them; default: found out.")
+def new(name: str, topic: str, sample: int, message_format: str | None, framing: str | None) -> None:
     """Write a commented contract for TOPIC, inferred from its newest records, to the datasets folder."""
     settings = adopt_running_stack()
     if (reason := dataset_name_problem(name)) is not None:
@@ -53,14 +54,46 @@ def new(name: str, topic: str, sample: int) -> None:
         raise click.ClickException(f"{path} is there already; choose another name, or delete it first")
     if not path.parent.is_dir():
         raise click.ClickException(f"{path.parent} is no folder; PISTA_DATASETS_DIR names the folder of contracts")
-    try:
-        text = infer_contract(name, topic, _sample(settings, topic, sample))
-    except (InferenceError, KafkaNotConfiguredError, ReaderStalledError) as error:
-        raise click.ClickException(str(error)) from None
-    except KafkaError as error:
-        raise click.ClickException(f"Kafka at {settings.kafka_bootstrap}: {error}") from None
+    with sampling.spoken_errors(settings):
+        records = sampling.newest_records(settings, topic, sample)
+        plain = sampling.make_plain(
+            settings,
+            topic,
+            records,
+            Format(message_format) if message_format else None,
+            Framing(framing) if framing else None,
+        )
+        text = infer_contract(name, topic, plain.messages, plain.message_format, plain.framing, plain.notes)
     path.write_text(text, encoding="utf-8")
-    click.echo(f"Wrote {path}. Read its comments, then run `pista apply`.")
+    click.echo(f"Wrote {path}. Read its comments, run `pista dataset check {name}`, then `pista apply`.")
+
+
+@dataset.command("check")
+@click.argument("name")
+@click.option(
+    "--sample", default=1000, show_default=True, type=click.IntRange(1, 100_000), help="Newest records to try."
+)
+def check(name: str, sample: int) -> None:
+    """Lint NAME's contract, show its DDL, and try it on the newest records of its topic. Writes nothing."""
+    settings = adopt_running_stack()
+    datasets = _load(settings)
+    if name not in datasets:
+        raise click.ClickException(f"{name} is no dataset; {did_you_mean(name, sorted(datasets))}")
+    target = datasets[name]
+    for line in checking.lint(target):
+        click.echo(line)
+    click.echo("\nIn an empty database its tables would be made by:\n")
+    click.echo(f"{table_ddl(target)};")
+    if target.topic is None:
+        click.echo("\nA mart reads no topic: there is nothing to try.")
+        return
+    with sampling.spoken_errors(settings):
+        trial = checking.try_contract(target, settings, sampling.newest_records(settings, target.topic, sample))
+    click.echo(f"\nTried on the newest {trial.records} records of {target.topic}:")
+    for line in trial.lines():
+        click.echo(f"  {line}")
+    if trial.quarantined:
+        sys.exit(1)
 
 
 @click.command()
@@ -156,21 +189,6 @@ def _say_how_to_read(datasets: Mapping[str, Dataset], state: State, api_key: str
             answer = f"answers {status}" if status else "does not answer"
             raise click.ClickException(f"the API {answer} at {url}; see the log of the API in the logs of `pista up`")
         click.echo(f"curl -H 'Authorization: Bearer {api_key}' '{url}'")
-
-
-def _sample(settings: Settings, topic: str, count: int) -> list[tuple[bytes | None, bytes | None]]:
-    """The newest records of the topic, an even share of each partition; the reader gives up by itself."""
-    options = client_options(settings)
-    state = describe_topics(options, [topic])[topic]
-    if state is None:
-        raise InferenceError(f"there is no topic {topic} at {settings.kafka_bootstrap}")
-    share = -(-count // len(state.end))
-    starts = {p: max(state.beginning[p], end - share) for p, end in state.end.items()}
-    if starts == state.end:
-        raise InferenceError(f"the topic {topic} is empty; a contract is inferred from records")
-    with closing(Reader(options, topic)) as reader:
-        chunk = reader.read(starts, state.end, max_records=count, max_bytes=SAMPLE_MAX_BYTES, wait=0)
-    return list(zip(chunk.records.keys, chunk.records.values, strict=True))
 
 
 def _load(settings: Settings) -> dict[str, Dataset]:

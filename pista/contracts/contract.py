@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from pista.contracts.columns import read_column
-from pista.contracts.dataset import Column, Dataset, Kind, Merge, Origin, Pii
+from pista.contracts.dataset import Column, Dataset, Kind, Origin, Pii
 from pista.contracts.document import Document, Place, read_document
 from pista.contracts.extensions import DATASET_EXTENSIONS, extension, misplaced_extensions, read_extensions
 from pista.contracts.kinds import Body, Table, read_mart, read_source
@@ -119,10 +119,7 @@ def _read_columns(properties: Place, in_message: bool) -> dict[str, Column | Non
 def _no_retention(body: Body) -> str | None:
     if body["kind"] is Kind.MART:
         return "a mart has none"
-    if not body["keep_raw"]:
-        return "raw: false keeps none"
-    patches = body["merge"] is Merge.PATCH
-    return "merge: patch folds the events of a key from them, however old they are" if patches else None
+    return None if body["keep_raw"] else "raw: false keeps none"
 
 
 def _is_dropped(column: Column | None) -> bool:

@@ -1,29 +1,19 @@
 """A first contract, inferred from messages of a topic. Its comments say what is a guess and what to check."""
 
 import json
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import Any
+from collections.abc import Sequence
 
-import orjson
-
-from pista.contracts.names import COLUMN_MAX_BYTES, column_name_problem
+from pista.contracts.dataset import Format, Framing, LogicalType, Origin
+from pista.contracts.guesses import Guess, guess, is_personal
+from pista.contracts.paths import write_source
+from pista.contracts.sampled import Field, Message, Sample, flatten, read_sample
+from pista.contracts.sampled_keys import mark_key
 
 ENUM_MIN_RECORDS = 200  # fewer say nothing about the values to come
 ENUM_MAX_VALUES = 10
 ENUM_MIN_OCCURRENCES = 5  # of each value
 TEXT_MAX_SHOWN = 40
-
-DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
-LOCAL_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?\Z")
-OFFSET_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})\Z")
-EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+\Z")
-IDENTITY = re.compile(r"(.+_)?id\Z|id_.+\Z")
-NESTED = (dict, list)
 NOT_PLAIN = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}  # words of YAML 1.1 and 1.2
 
 
@@ -31,116 +21,56 @@ class InferenceError(Exception):
     """The sample says too little for a contract."""
 
 
-@dataclass(slots=True)
-class _Field:
-    """What the sample holds of one field."""
-
-    source: str
-    name: str
-    values: list[Any] = field(default_factory=list)  # not null
-    in_key: bool = False
-
-    def kinds(self) -> set[type]:
-        return {type(value) for value in self.values}
-
-
-def infer_contract(name: str, topic: str, messages: Sequence[tuple[bytes | None, bytes | None]]) -> str:
+def infer_contract(
+    name: str,
+    topic: str,
+    messages: Sequence[Message],
+    message_format: Format = Format.JSON,
+    framing: Framing = Framing.NONE,
+    notes: Sequence[str] = (),
+) -> str:
     """The text of a contract for messages given as (Kafka key, value); tombstones have the value None.
 
+    Args:
+        name: of the dataset.
+        topic: where the messages are from.
+        messages: keys and values made plain: JSON, or text for keys.
+        message_format: how the values stood in the topic.
+        framing: what stood before them.
+        notes: sentences for the head of the contract.
+
     Raises:
-        InferenceError: no message is a JSON object.
+        InferenceError: no message is a JSON object with a field that a column can hold.
     """
-    rows: list[tuple[bytes | None, dict[str, Any]]] = []
-    unreadable = 0
-    for key, value in messages:
-        row = _parse(value) if value is not None else {}
-        if row:
-            rows.append((key, row))
-        elif value is not None:
-            unreadable += 1
-    if not rows:
-        raise InferenceError(f"none of {len(messages)} sampled records of {topic} is a JSON object with fields")
-    fields = _fields(row for _, row in rows)
-    keyed = _mark_key(fields, rows)
-    columns = [line for f in fields for line in _column(f, len(rows))]
+    sample = read_sample(messages)
+    if not sample.rows:
+        raise InferenceError(f"none of {len(messages)} sampled records of {topic} is a JSON object that says a row")
+    fields = flatten(sample)
+    keyed = mark_key(fields, sample)
+    if sample.debezium and not keyed:  # of a table without primary key: its changes have no row to change
+        sample = read_sample(messages, debezium=False)
+        fields = flatten(sample)
+        keyed = mark_key(fields, sample)
+    columns = [line for f in fields for line in _column(f, sample)]
     if not any(line.startswith("      - name:") for line in columns):
-        raise InferenceError(f"no field of {len(rows)} sampled records of {topic} has a type that is supported yet")
-    note = f", {unreadable} of them no JSON objects" if unreadable else ""
-    return "\n".join([*_header(name, topic, len(messages), note, fields, keyed), *columns, ""])
+        raise InferenceError(f"no field of {len(sample.rows)} sampled records of {topic} has a type that is supported")
+    head = _header(name, topic, sample, fields, keyed, notes)
+    return "\n".join([*head, *_topic(name, topic, sample, fields, message_format, framing), *columns, ""])
 
 
-def column_name(source: str, taken: Iterable[str] = ()) -> str:
-    """A column's name made of a field's: ``Número de vuelo`` becomes ``numero_de_vuelo``."""
-    text = unicodedata.normalize("NFKD", source).encode("ascii", "ignore").decode()
-    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text).lower()
-    text = re.sub(r"[^a-z0-9]+", "_", text).strip("_")[: COLUMN_MAX_BYTES - 10].strip("_")
-    if not text or not text[0].isalpha():
-        text = f"column_{text}".rstrip("_")
-    if column_name_problem(text) is not None:
-        text += "_value"
-    others = set(taken)
-    candidate, number = text, 2
-    while candidate in others:
-        candidate, number = f"{text}_{number}", number + 1
-    return candidate
-
-
-def _parse(value: bytes) -> dict[str, Any] | None:
-    try:
-        row = orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return None
-    return row if isinstance(row, dict) else None
-
-
-def _fields(rows: Iterable[dict[str, Any]]) -> list[_Field]:
-    """Fields in the order in which they first appear."""
-    found: dict[str, _Field] = {}
-    for row in rows:
-        for source, value in row.items():
-            if source not in found:
-                found[source] = _Field(source, column_name(source, (f.name for f in found.values())))
-            if value is not None:
-                found[source].values.append(value)
-    return list(found.values())
-
-
-def _mark_key(fields: list[_Field], rows: list[tuple[bytes | None, dict[str, Any]]]) -> str:
-    """Mark the key columns, and say by what they were found. Without any, every message is a row of its own."""
-    candidates = [
-        f
-        for f in fields
-        if len(f.values) == len(rows) and f.kinds() in ({str}, {int}) and f.source and not _personal(f)
-    ]
-    for candidate in candidates:
-        if all(key is not None and key == _text(row[candidate.source]).encode() for key, row in rows):
-            candidate.in_key = True
-            return "the Kafka key of every sampled message is this field: the newest message of a key is its row"
-    for candidate in candidates:
-        if IDENTITY.match(candidate.name) and len(rows) > 1 and len(set(candidate.values)) == len(rows):
-            candidate.in_key = True
-            return "a guess by its name, and because no value came twice: the newest message of a key is its row"
-    return ""
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else str(value)
-
-
-def _header(name: str, topic: str, count: int, note: str, fields: list[_Field], keyed: str) -> list[str]:
-    key = ", ".join(f.name for f in fields if f.in_key)
+def _header(name: str, topic: str, sample: Sample, fields: list[Field], keyed: str, notes: Sequence[str]) -> list[str]:
+    key = ", ".join(f.name for f in sorted(fields, key=lambda f: f.position) if f.position)
+    unreadable = f", {sample.unreadable} of them no JSON objects" if sample.unreadable else ""
     kind = (
         f"One row a {key}: {keyed}." if keyed else "Every message is a row of its own; mark key columns to keep states."
     )
-    times = [f.name for f in fields if f.name.endswith(("event_time", "updated_at", "modified_at"))]
-    order = [
-        "# Which event of a key is newer: by place in the topic, unless a required column says it better.",
-        "# customProperties:",
-        f"#   - {{property: ordering, value: {times[0] if times else 'updated_at'}}}",
-    ]
+    lost = "# Messages without value delete rows, but nothing says of which key: they will be in quarantine."
     return [
-        f"# Inferred from {count} records of the topic {topic}{note}. Read it, correct it, then run `pista apply`.",
+        f"# Inferred from {sample.count} records of the topic {topic}{unreadable}.",
+        f"# Read it, correct it, run `pista dataset check {name}`, then `pista apply`.",
         f"# {kind}",
+        *([lost] if sample.deleted and not keyed else []),
+        *(f"# {note}" for note in notes),
         "apiVersion: v3.2.0",
         "kind: DataContract",
         f"id: {_word(name)}",
@@ -151,9 +81,29 @@ def _header(name: str, topic: str, count: int, note: str, fields: list[_Field], 
         "description:",
         f"  purpose: {_quoted(f'Records of the topic {topic}.')} # say what a row is and what it is good for",
         "# team: {name: who-owns-it}",
+    ]
+
+
+def _topic(
+    name: str, topic: str, sample: Sample, fields: list[Field], message_format: Format, framing: Framing
+) -> list[str]:
+    server = f"{{server: kafka, type: kafka, host: localhost:9092, format: {message_format}}}"
+    said = []
+    if framing is not Framing.NONE:
+        said.append(f"  - {{property: framing, value: {framing}}}")
+    if sample.debezium:
+        said.append("  - {property: envelope, value: debezium} # every sampled value is a change event")
+    times = [f.name for f in fields if f.name.endswith(("event_time", "updated_at", "modified_at"))]
+    order = [
+        "# Which event of a key is newer: by place in the topic, unless a required column says it better.",
+        *([] if said else ["# customProperties:"]),
+        f"#   - {{property: ordering, value: {times[0] if times else 'updated_at'}}}",
+    ]
+    return [
         "servers:",
-        "  - {server: kafka, type: kafka, host: localhost:9092, format: json} # the address is PISTA_KAFKA_BOOTSTRAP's",
-        *(order if keyed else []),
+        f"  - {server} # the address is PISTA_KAFKA_BOOTSTRAP's",
+        *(["customProperties:", *said] if said else []),
+        *(order if any(f.position for f in fields) else []),
         "schema:",
         f"  - name: {_word(name)}",
         f"    physicalName: {_quoted(topic)}",
@@ -161,91 +111,67 @@ def _header(name: str, topic: str, count: int, note: str, fields: list[_Field], 
     ]
 
 
-def _column(f: _Field, count: int) -> list[str]:
-    reason = _unsupported(f)
-    if reason:
-        shown = _quoted(f.source) if f.source.isprintable() else ascii(f.source)
-        return [f"      # The field {shown} is left out: {reason}."]
+def _column(f: Field, sample: Sample) -> list[str]:
+    guessed, count = guess(f, sample.debezium), len(sample.rows)
+    if guessed.refused is not None:
+        shown = _quoted(f.label) if f.label.isprintable() else ascii(f.label)
+        return [f"      # The field {shown} is left out: {guessed.refused}."]
     lines = [f"      - name: {_word(f.name)}"]
-    if f.source != f.name:
-        lines.append(f"        physicalName: {_quoted(f.source)}")
-    kind, options, comment = _type(f)
-    lines.append(f"        logicalType: {kind}{f' # {comment}' if comment else ''}")
-    if options:
-        lines.append(f"        logicalTypeOptions: {options}")
-    if f.in_key:
-        lines += ["        primaryKey: true", "        primaryKeyPosition: 1"]
-    if len(f.values) == count:
+    whole = f.origin is Origin.VALUE and len(f.steps) == 1
+    if whole and f.steps[0] != f.name:
+        lines.append(f"        physicalName: {_quoted(str(f.steps[0]))}")
+    lines.append(f"        logicalType: {guessed.kind}{f' # {guessed.comment}' if guessed.comment else ''}")
+    if guessed.options:
+        lines.append(f"        logicalTypeOptions: {guessed.options}")
+    if f.position:
+        lines += ["        primaryKey: true", f"        primaryKeyPosition: {f.position}"]
+    if len(f.values) == count and not guessed.blank:
         lines.append(f"        required: true # none of {count} records lacks it")
-    if _personal(f):
-        return [*lines, "        classification: pii # looks like e-mail addresses: not served"]
-    values = _enum(f) if kind == "string" else []
+    properties = {} if whole else {"source": write_source(f.steps, f.origin)}
+    properties |= {"coerce": guessed.coerce.value} if guessed.coerce else {}
+    properties |= {"format": guessed.form} if guessed.form else {}
+    lines += _properties(properties)
+    return lines + _described(f, guessed)
+
+
+def _properties(properties: dict[str, str]) -> list[str]:
+    if not properties:
+        return []
+    items = [f"          - {{property: {name}, value: {_quoted(value)}}}" for name, value in properties.items()]
+    return ["        customProperties:", *items]
+
+
+def _described(f: Field, guessed: Guess) -> list[str]:
+    """Values for readers, or why they are not shown."""
+    if is_personal(f):
+        if f.position:
+            return ["        # CHECK: looks personal. The custom property pii: hash keeps it out of all tables."]
+        return [
+            "        classification: pii # looks personal: not served. The custom property pii also drops or hashes it"
+        ]
+    nested = guessed.kind in (LogicalType.OBJECT, LogicalType.ARRAY)
+    plain = guessed.kind is LogicalType.STRING and f.kinds() == {str}
+    values = _enum(f) if plain else []
     if values:
-        lines.append(f"        enum: # all that {len(f.values)} records hold; any other value is refused")
-        lines += [f"          - {{value: {_quoted(value)}}}" for value in values]
-        return lines
-    examples = list(dict.fromkeys(json.dumps(v, ensure_ascii=False) for v in f.values if _showable(v)))[:2]
-    if examples:
-        lines.append(f"        examples: [{', '.join(examples)}]")
-    return lines
+        lines = [f"        enum: # all that {len(f.values)} records hold; any other value is refused"]
+        return lines + [f"          - {{value: {_quoted(value)}}}" for value in values]
+    as_served = not nested and guessed.coerce is None and guessed.form is None
+    shown = [json.dumps(v, ensure_ascii=False) for v in f.values if _showable(v)] if as_served else []
+    examples = list(dict.fromkeys(shown))[:2]
+    return [f"        examples: [{', '.join(examples)}]"] if examples else []
 
 
-def _unsupported(f: _Field) -> str | None:
-    if not f.values:
-        return "it is null in every sampled record"
-    kinds = f.kinds()
-    if not f.source or not f.source.isprintable():
-        return "its name holds nothing, or what cannot be printed"
-    if kinds & set(NESTED):
-        return "objects and arrays are not supported yet"
-    if len(kinds) > 1 and kinds != {int, float}:
-        return f"its values are of several types ({', '.join(sorted(kind.__name__ for kind in kinds))})"
-    if kinds == {int} and not all(-(1 << 63) <= value < 1 << 63 for value in f.values):
-        return "its numbers do not fit 64 bits"
-    return None
-
-
-def _type(f: _Field) -> tuple[str, str, str]:
-    """Logical type, options and comment."""
-    kinds = f.kinds()
-    if kinds == {bool}:
-        return "boolean", "", ""
-    if kinds == {int}:
-        return "integer", "", ""
-    if kinds <= {int, float}:
-        return "number", "", ""
-    if _all(f, DATE, date.fromisoformat):
-        return "date", "", ""
-    if _all(f, OFFSET_TIME, datetime.fromisoformat):
-        return "timestamp", "", ""
-    if _all(f, LOCAL_TIME, datetime.fromisoformat):
-        comment = "its values carry no zone: CHECK that they are UTC, else write their zone, such as America/Bogota"
-        return "timestamp", "{timezone: false, defaultTimezone: UTC}", comment
-    return "string", "", ""
-
-
-def _all(f: _Field, pattern: re.Pattern[str], parse: Callable[[str], object]) -> bool:
-    try:
-        return all(pattern.match(value) and parse(value) for value in f.values)
-    except ValueError:
-        return False
-
-
-def _enum(f: _Field) -> list[str]:
+def _enum(f: Field) -> list[str]:
     """The values of a text that has few of them and each of them often; none if that is not clear."""
     counts = Counter(f.values)
     clear = (
-        not f.in_key
+        not f.position
         and len(f.values) >= ENUM_MIN_RECORDS
         and 2 <= len(counts) <= ENUM_MAX_VALUES
         and min(counts.values()) >= ENUM_MIN_OCCURRENCES
         and all(_showable(value) for value in counts)
     )
     return sorted(counts) if clear else []
-
-
-def _personal(f: _Field) -> bool:
-    return bool(f.values) and all(isinstance(v, str) and EMAIL.match(v) for v in f.values)
 
 
 def _showable(value: object) -> bool:

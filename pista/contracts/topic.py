@@ -200,7 +200,9 @@ def _merge(extensions: Mapping[str, Place], key: tuple[str, ...], keep_raw: bool
         place.refuse("only an upsert source has rows that change; this one has no primaryKey")
     elif merge is Merge.PATCH:
         if not keep_raw:
-            extensions["raw"].refuse("merge: patch folds the events of a key from raw, so raw must be kept; remove raw")
+            extensions["raw"].refuse(
+                "merge: patch needs the events of a key again for a rebuild, so raw must be kept; remove raw"
+            )
         if "compacted" in extensions:
             extensions["compacted"].refuse("compaction removes the older events that merge: patch builds on; remove it")
         if "envelope" in extensions:

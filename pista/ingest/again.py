@@ -18,7 +18,7 @@ from pista.ingest.ledger import Entry, find_condition, read_ledgers
 from pista.ingest.load import BatchReport, commit_batch
 from pista.ingest.quarantine import open_records
 from pista.kafka.client import client_options
-from pista.kafka.reader import Reader
+from pista.kafka.reader import make_reader
 from pista.kafka.records import Records
 from pista.kafka.topics import describe_topics
 from pista.settings import Settings
@@ -79,7 +79,7 @@ def replay(
             connection, dataset.name, entries[partition].epoch, partition, first
         )
     _check_topic(dataset, settings, entries)
-    reader, decoder = Reader(client_options(settings), str(dataset.topic)), Decoder(dataset, settings)
+    reader, decoder = make_reader(settings, str(dataset.topic)), Decoder(dataset, settings)
     ends = {partition: end for partition, (_, end) in ranges.items()}
     try:
         while any(starts[p] < ends[p] for p in ranges):

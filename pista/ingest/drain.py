@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 from kafka.errors import KafkaError
@@ -28,7 +28,7 @@ from pista.ingest.pausing import PausedError, refuse_paused
 from pista.ingest.share import WHOLE, Share
 from pista.kafka.client import client_options
 from pista.kafka.formats.errors import RegistryUnavailableError
-from pista.kafka.reader import Reader, ReaderStalledError
+from pista.kafka.reader import make_reader
 from pista.kafka.topics import TopicAdmin, TopicState, TopicUnreadableError
 from pista.settings import Settings
 from pista.warehouse.connection import connect
@@ -41,13 +41,7 @@ TURN_SECONDS = 0.1  # how often a successor looks whether the drain before it ha
 LOST_RACES = 3  # in a row, that end a drain
 PATIENCE_SECONDS = 60.0  # a broker or database that is away for longer ends a drain
 RETRY_SECONDS = 1.0
-TRANSIENT = (
-    psycopg.OperationalError,
-    KafkaError,
-    ReaderStalledError,
-    TopicUnreadableError,
-    RegistryUnavailableError,
-)
+TRANSIENT = (psycopg.OperationalError, KafkaError, TopicUnreadableError, RegistryUnavailableError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +122,7 @@ class _Drain:
         options = client_options(settings)
         self._admin_options = options
         self._admin: TopicAdmin | None = None
-        self._reader = Reader(options, str(dataset.topic))
+        self._reader = make_reader(settings, str(dataset.topic))
         self._decoder = Decoder(dataset, settings)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"commit-{dataset.name}")
         self._connection: Connection[TupleRow] | None = None
@@ -151,9 +145,9 @@ class _Drain:
         lost_races = 0
         while True:
             try:
+                if hand_over and (outcome := self._turn(should_stop, begun=began is not None, lost=lost_races > 0)):
+                    return outcome
                 if began is None:
-                    if hand_over and (outcome := self._await_turn(should_stop)):
-                        return outcome
                     began = succeeded_at = time.monotonic()
                     begin()
                 for outcome in self._from_ledger(should_stop, began):
@@ -169,8 +163,6 @@ class _Drain:
                 if lost_races >= LOST_RACES:
                     raise
                 self._start_over()
-                if hand_over and any(not other.older for other in self._others()):
-                    return "superseded"
             except TRANSIENT as error:
                 log.warning("drain of %s: %s: %s", self._dataset.name, type(error).__name__, error)
                 if should_stop() or time.monotonic() - succeeded_at >= PATIENCE_SECONDS:
@@ -178,11 +170,10 @@ class _Drain:
                 self._start_over()
                 time.sleep(RETRY_SECONDS)
 
-    def _others(self) -> list[Other]:
-        return find_others(self._connect(), self._dataset.name, self._share, self._run_id)
-
-    def _await_turn(self, should_stop: Callable[[], bool]) -> str | None:
-        """Get everything ready while the drain before this one comes to its end; an outcome if it is never our turn."""
+    def _turn(self, should_stop: Callable[[], bool], *, begun: bool, lost: bool) -> str | None:
+        """An outcome if it is another drain's turn; before it begins, a drain waits for one that is about to end."""
+        if begun:
+            return "superseded" if lost and any(not other.older for other in self._others()) else None
         ready = False
         while (turn := decide(self._share, self._others())) is Turn.WAIT:
             if should_stop():
@@ -192,6 +183,9 @@ class _Drain:
                 ready = True
             time.sleep(TURN_SECONDS)
         return "superfluous" if turn is Turn.LEAVE else None
+
+    def _others(self) -> list[Other]:
+        return find_others(self._connect(), self._dataset.name, self._share, self._run_id)
 
     def _warm_up(self) -> None:
         """Connect to everything by reading a record that is not kept."""
@@ -300,7 +294,7 @@ class _Drain:
         pending, self._pending = self._pending, None
         if pending is None:
             return False
-        report = pending.result()
+        report = replace(pending.result(), client=self._reader.name)
         self.batches += 1
         self.records += report.records
         self.loaded += report.loaded

@@ -15,7 +15,7 @@ from pista.ingest.decode import Decoder
 from pista.ingest.files import plain
 from pista.ingest.ledger import Ledger, find_condition, read_ledgers
 from pista.kafka.client import client_options
-from pista.kafka.reader import Reader
+from pista.kafka.reader import make_reader
 from pista.kafka.records import Record, Records
 from pista.kafka.topics import TopicState, describe_topics
 from pista.settings import Settings
@@ -186,7 +186,7 @@ class TopicFeed:
             for p, entry in until.ledger.items()
         }
         self._order_times = {p: self._order_times.get(p, 0) for p in ends}
-        with closing(Reader(client_options(self._settings), topic.name)) as reader:
+        with closing(make_reader(self._settings, topic.name)) as reader:
             while any(starts[p] < ends[p] for p in ends):
                 began = monotonic_ms()
                 chunk = reader.read(

@@ -9,8 +9,7 @@ from psycopg.rows import TupleRow
 from pista.contracts.dataset import Dataset
 from pista.ingest.batch import moment
 from pista.ingest.ledger import Entry
-from pista.kafka.client import client_options
-from pista.kafka.reader import Reader
+from pista.kafka.reader import make_reader
 from pista.kafka.topics import TopicState
 from pista.settings import Settings
 from pista.warehouse.names import raw
@@ -70,7 +69,7 @@ def find_divergence(
     """
     first, end = max(topic.beginning[entry.partition], entry.epoch_offset), topic.end[entry.partition]
     window, found = WINDOW, None
-    with closing(Reader(client_options(settings), topic.name)) as reader:
+    with closing(make_reader(settings, topic.name)) as reader:
         while True:
             start = max(end - window, first)
             known = _known(connection, dataset, entry, start, end)

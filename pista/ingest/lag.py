@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pista.contracts.dataset import Dataset
 from pista.ingest.conditions import IngestCondition, TopicUnreadable
@@ -10,6 +10,7 @@ from pista.ingest.configuration import ingest_dsn
 from pista.ingest.floods import find_floods
 from pista.ingest.ledger import Ledger, find_condition, read_ledgers
 from pista.ingest.pausing import Pause, find_pauses
+from pista.ingest.share import WHOLE, Share
 from pista.kafka.client import client_options
 from pista.kafka.topics import TopicAdmin, TopicState
 from pista.settings import Settings
@@ -27,6 +28,7 @@ class Lag:
     condition: IngestCondition | None
     topic_missing: bool
     pause: Pause | None = None
+    by_share: Mapping[Share, IngestCondition | None] = field(default_factory=dict)  # what stops a share, of several
 
 
 def measure_lag(datasets: Iterable[Dataset], settings: Settings, timeout: float = 5.0) -> dict[str, Lag]:
@@ -60,16 +62,23 @@ def _lag(
     pauses: Mapping[str, Pause],
 ) -> Lag:
     pause = pauses.get(dataset.name)
-    condition = find_condition(dataset, topic, ledger) or floods.get(dataset.name)
-    if topic is not None and topic.error is not None and condition is None:
-        condition = TopicUnreadable(dataset.name, f"topic {topic.name} cannot be read: {topic.error}.")
+
+    def condition_of(share: Share) -> IngestCondition | None:
+        condition = find_condition(dataset, topic, ledger, share) or floods.get(dataset.name)
+        if topic is not None and topic.error is not None and condition is None:
+            return TopicUnreadable(dataset.name, f"topic {topic.name} cannot be read: {topic.error}.")
+        return condition
+
+    condition = condition_of(WHOLE)
+    slots = range(dataset.parallelism) if dataset.parallelism > 1 else ()
+    by_share = {share: condition_of(share) for share in (Share(slot, dataset.parallelism) for slot in slots)}
     if topic is None:
-        return Lag(dataset.name, 0, {}, condition, True, pause)
+        return Lag(dataset.name, 0, {}, condition, True, pause, by_share)
     partitions = {
         p: (ledger[p].next_offset if p in ledger else begin, topic.end[p]) for p, begin in topic.beginning.items()
     }
     records = sum(max(end - start, 0) for start, end in partitions.values())
-    return Lag(dataset.name, records, partitions, condition, False, pause)
+    return Lag(dataset.name, records, partitions, condition, False, pause, by_share)
 
 
 # One admin connection a process: the sensor asks every few seconds.

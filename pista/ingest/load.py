@@ -57,6 +57,7 @@ class BatchReport:
     write_ms: float
     latency_ms: float | None
     offsets: Mapping[int, tuple[int, int]]  # partition -> [start, end)
+    client: str | None = None  # what read the records
 
 
 @dataclass(slots=True)

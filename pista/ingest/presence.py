@@ -1,5 +1,6 @@
 """Which fields a partial event lacks: what `merge: patch` has to tell from fields that are null."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def with_absent(dataset: Dataset, records: Records, decoded: Decoded) -> Decoded
         absent[row] = "{" + ",".join(column.name for column in lacking if not _states(document, column)) + "}"
     position = table.schema.get_field_index("_tombstone")
     table = table.add_column(position, "_absent", pa.array(absent, pa.string()))
-    return Decoded(table, decoded.index, decoded.rejections, decoded.ambiguous)
+    return replace(decoded, table=table)
 
 
 def _states(document: Any, column: Column) -> bool:

@@ -1,21 +1,19 @@
 """Places in a topic by name: its beginning, its end, a time, or an offset a partition."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import closing
 from datetime import datetime
-
-from kafka import KafkaAdminClient, TopicPartition
-from kafka.protocol.consumer import IsolationLevel
 
 from pista.contracts.dataset import Dataset
 from pista.kafka.client import client_options
-from pista.kafka.topics import TopicState
+from pista.kafka.topics import TopicAdmin, TopicState
 from pista.settings import Settings
 
 EARLIEST = "earliest"
 LATEST = "latest"
 Target = str | datetime | Mapping[int, int]  # earliest, latest, a time, or partition -> offset
 
-TIMEOUT_MS = 10_000
+TIMEOUT_SECONDS = 10.0
 
 
 class TargetError(ValueError):
@@ -86,17 +84,6 @@ def offsets_at(settings: Settings, topic: TopicState, moment: datetime) -> dict[
         KafkaError: the broker does not answer.
     """
     milliseconds = round(moment.timestamp() * 1000)
-    places = [TopicPartition(topic.name, partition) for partition in topic.beginning]
-    admin = KafkaAdminClient(**client_options(settings), request_timeout_ms=TIMEOUT_MS, bootstrap_timeout_ms=TIMEOUT_MS)
-    try:
-        found = admin.list_partition_offsets(
-            dict.fromkeys(places, milliseconds), isolation_level=IsolationLevel.READ_COMMITTED, timeout_ms=TIMEOUT_MS
-        )
-    finally:
-        admin.close()
-    return _bounded(topic, ((place.partition, answer.offset) for place, answer in found.items()))
-
-
-def _bounded(topic: TopicState, offsets: Iterable[tuple[int, int]]) -> dict[int, int]:
-    # -1: no record is as late
-    return {p: topic.end[p] if offset < 0 else min(offset, topic.end[p]) for p, offset in offsets}
+    with closing(TopicAdmin(client_options(settings), TIMEOUT_SECONDS)) as admin:
+        found = admin.offsets_at(topic.name, milliseconds)
+    return {partition: min(found[partition], end) for partition, end in topic.end.items()}

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, Self
 
 import numpy as np
+
+LAST_TIMESTAMP = 253_402_300_799_999  # the end of year 9999, milliseconds
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -47,6 +50,25 @@ class Records:
             [record.key for record in rows],
             [record.value for record in rows],
             [record.headers for record in rows] if any(record.headers for record in rows) else None,
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence["Records"]) -> "Records":
+        """The records of all parts, one part after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return cls.of(())
+        headers = None
+        if any(part.headers for part in parts):
+            headers = list(chain.from_iterable(part.headers or [()] * len(part) for part in parts))
+        return cls(
+            np.concatenate([part.partitions for part in parts]),
+            np.concatenate([part.offsets for part in parts]),
+            np.concatenate([part.timestamps for part in parts]),
+            list(chain.from_iterable(part.keys for part in parts)),
+            list(chain.from_iterable(part.values for part in parts)),
+            headers,
         )
 
     def __len__(self) -> int:
@@ -93,3 +115,8 @@ class Records:
     def size(self) -> int:
         """Bytes of keys and values."""
         return sum(map(len, filter(None, self.keys))) + sum(map(len, filter(None, self.values)))
+
+
+def plausible(timestamps: np.ndarray) -> np.ndarray:
+    """The timestamps, or -1 for none where no calendar has them: of a producer that counts in microseconds."""
+    return np.where((timestamps >= 0) & (timestamps <= LAST_TIMESTAMP), timestamps, -1)

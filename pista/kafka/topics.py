@@ -8,8 +8,11 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import TopicAlreadyExistsError, for_code
 from kafka.protocol.consumer import IsolationLevel
+from kafka.protocol.consumer.offsets import OffsetTimestamp
 
 from pista.contracts.dataset import Dataset
+from pista.kafka.client import access_errors, servers
+from pista.kafka.watchdog import Worker
 
 UNKNOWN_TOPIC = 3  # the protocol's UNKNOWN_TOPIC_OR_PARTITION
 
@@ -30,28 +33,84 @@ class TopicUnreadableError(Exception):
 
 
 class TopicAdmin:
-    """One admin connection, kept as long as it works; every call is bounded by ``timeout`` seconds."""
+    """One admin connection, kept as long as it works; every call is bounded by ``timeout`` seconds.
+
+    After any error it is to be closed: a client that raised once may hang for ever.
+    """
 
     def __init__(self, options: Mapping[str, Any], timeout: float = 5.0) -> None:
-        milliseconds = int(timeout * 1000)
-        self._timeout_ms = milliseconds
-        self._client = KafkaAdminClient(
-            **options,
-            request_timeout_ms=milliseconds,
-            bootstrap_timeout_ms=milliseconds,
-        )
+        """Connect.
+
+        Raises:
+            AccessError: the broker does not let us in.
+            KafkaError: it does not answer in time.
+        """
+        self._timeout = timeout
+        self._options = options
+        # the client's own deadline is a little shorter, for its errors say more
+        self._timeout_ms = int(timeout * 900)
+        self._worker = Worker(f"Kafka at {','.join(servers(options))}")
+        try:
+            self._client = self._worker.call("connecting", timeout, self._connect)
+        except BaseException:
+            self._worker.end()
+            raise
+
+    def _connect(self) -> KafkaAdminClient:
+        with access_errors(self._options):
+            return KafkaAdminClient(
+                **self._options, request_timeout_ms=self._timeout_ms, bootstrap_timeout_ms=self._timeout_ms
+            )
 
     def describe(self, names: Iterable[str]) -> dict[str, TopicState | None]:
         """State of each topic, None for one that does not exist, in one round trip a kind of question.
 
         Raises:
+            AccessError: the broker does not let us in.
             KafkaError: the broker did not answer in time, or refused.
         """
         wanted = sorted(set(names))
         if not wanted:
             return {}
+        return self._worker.call(
+            f"describing {', '.join(wanted[:3])}{', ...' if wanted[3:] else ''}",
+            self._timeout,
+            lambda: self._describe(wanted),
+        )
+
+    def offsets_at(self, topic: str, timestamp_ms: int) -> dict[int, int]:
+        """First offset of each partition whose record is of that time or later; its end where none is.
+
+        Args:
+            topic: of a topic that exists.
+            timestamp_ms: milliseconds since 1970 UTC.
+
+        Raises:
+            TopicUnreadableError: the topic does not exist, or cannot be read.
+            KafkaError: the broker did not answer in time, or refused.
+        """
+        return self._worker.call(
+            f"offsets of {topic} at {timestamp_ms} ms", self._timeout, lambda: self._offsets_at(topic, timestamp_ms)
+        )
+
+    def _offsets_at(self, topic: str, timestamp_ms: int) -> dict[int, int]:
+        state = self._describe([topic])[topic]
+        if state is None or state.error is not None:
+            raise TopicUnreadableError(f"topic {topic} cannot be read: {state.error if state else 'it does not exist'}")
+        places = [TopicPartition(topic, partition) for partition in state.end]
+        found = self._offsets(places, OffsetTimestamp(timestamp_ms))
+        # -1: no record is as late; a later end than that of `state` is not one that was readable by then
+        return {
+            place.partition: min(offset if offset >= 0 else end, end)
+            for place, offset in found.items()
+            for end in [state.end[place.partition]]
+        }
+
+    def _describe(self, wanted: list[str]) -> dict[str, TopicState | None]:
         found, errors = {}, {}
-        for topic in self._client.describe_topics(wanted):
+        with access_errors(self._options):
+            described = self._client.describe_topics(wanted)
+        for topic in described:
             if topic["error_code"] == UNKNOWN_TOPIC:
                 continue
             error = _trouble(topic)
@@ -78,7 +137,7 @@ class TopicAdmin:
             for name in wanted
         }
 
-    def _offsets(self, places: list[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+    def _offsets(self, places: list[TopicPartition], spec: int) -> dict[TopicPartition, int]:
         if not places:
             return {}
         # read_committed: the default would count an open transaction as lag for ever
@@ -88,7 +147,15 @@ class TopicAdmin:
         return {place: found.offset for place, found in answer.items()}
 
     def create(self, dataset: Dataset) -> bool:
-        """Create the topic of a managed dataset; False if it was there already."""
+        """Create the topic of a managed dataset; False if it was there already.
+
+        Raises:
+            AccessError: the broker does not let us in.
+            KafkaError: the broker did not answer in time, or refused.
+        """
+        return self._worker.call(f"creating {dataset.topic}", self._timeout, lambda: self._create(dataset))
+
+    def _create(self, dataset: Dataset) -> bool:
         assert dataset.topic is not None
         topic = {
             "num_partitions": dataset.partitions,
@@ -101,8 +168,8 @@ class TopicAdmin:
         return True
 
     def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
+        """Close the connection, within seconds whatever the client does."""
+        self._worker.end(self._client.close)
 
 
 def _trouble(topic: Mapping[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from pista.contracts.dataset import Dataset
-from pista.kafka.reader import Reader
+from pista.kafka.python import python_reader
 from pista.kafka.topics import describe_topics
 from pista.local.processes import StackError
 
@@ -157,7 +157,7 @@ def _published(options: Mapping[str, Any]) -> dict[str, str]:
     """Published chunks and parts, each with the identity of the topic that has it."""
     state = describe_topics(options, [MARKERS], timeout=30.0)[MARKERS]
     assert state is not None
-    reader = Reader(options, MARKERS)
+    reader = python_reader(options, MARKERS)
     found: dict[str, str] = {}
     positions = dict(state.beginning)
     try:

@@ -94,12 +94,17 @@ def existing_columns(connection: Connection[TupleRow], dataset: str) -> dict[str
     return {name: Existing(name, str(CATALOG_TYPES.get(kind, kind)), nullable) for name, kind, nullable in rows}
 
 
-def _create(connection: Connection[TupleRow], dataset: Dataset) -> list[str]:
+def table_ddl(dataset: Dataset) -> str:
+    """The statement that makes the curated table where there is none."""
     lines = [_column_ddl(column) for column in dataset.columns]
     system = VERSION_COLUMNS | (POSITION_COLUMNS if dataset.is_source else {})
     lines += [f"{quote(name)} {kind} NOT NULL" for name, kind in system.items()]
     lines.append(f"PRIMARY KEY ({quote_all(dataset.table_key)})")
-    connection.execute(f"CREATE TABLE {curated(dataset.name)} ({', '.join(lines)})".encode())
+    return f"CREATE TABLE {curated(dataset.name)} (\n    " + ",\n    ".join(lines) + "\n)"
+
+
+def _create(connection: Connection[TupleRow], dataset: Dataset) -> list[str]:
+    connection.execute(table_ddl(dataset).encode())
     return [f"created table curated.{dataset.name} with {len(dataset.columns)} columns"]
 
 

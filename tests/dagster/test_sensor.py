@@ -308,7 +308,7 @@ def test_mistake_is_not_swallowed(world: World) -> None:
 
 
 def test_mart_is_requested_only_when_it_waits_too_long(world: World) -> None:
-    world.queue(ago=50)
+    world.queue(ago=20)
     world.skip()
     world.queue(ago=61)  # twice its cooldown of 15 s, and 30 s
     (request,) = world.tick().run_requests or []
@@ -468,3 +468,13 @@ def test_run_of_before_the_parallelism_covers_every_share_until_it_ends(parallel
     parallel.skip()
     parallel.beat(old, "flights", ends_in=20)
     assert shares(parallel) == [("drain_flights", "0/2"), ("drain_flights", "1/2")]
+
+
+def test_condition_of_one_share_stops_that_share_only(parallel: World) -> None:
+    parallel.script.set_partitions("flights", {0: (10, 20), 1: (10, 20)})
+    condition = OffsetsExpired("flights", "partition 1 lost 3 offsets.")
+    lag = parallel.script.lags["flights"]
+    parallel.script.lags["flights"] = replace(
+        lag, condition=condition, by_share={Share(0, 2): None, Share(1, 2): condition}
+    )
+    assert shares(parallel) == [("drain_flights", "0/2")]

@@ -1,19 +1,24 @@
 """A schema registry that tests fill: Confluent's REST API on loopback.
 
 Fixtures
-    schema_registry  a registry of the test's own: ``url``, ``register(...)``, what was asked, and faults to come
+    schema_registry      a registry of the test's own: ``url``, ``register(...)``, what was asked, and faults to come
+    tls_schema_registry  the same over TLS, and the certificate of the private authority that signed its own
 """
 
+import contextlib
 import json
+import ssl
 import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import trustme
 
 
 @dataclass
@@ -75,6 +80,21 @@ class SchemaRegistry:
 
 @pytest.fixture
 def schema_registry() -> Iterator[SchemaRegistry]:
+    with serve() as registry:
+        yield registry
+
+
+@pytest.fixture
+def tls_schema_registry(tmp_path: Path) -> Iterator[tuple[SchemaRegistry, Path]]:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with serve(authority.issue_cert("127.0.0.1")) as registry:
+        yield registry, tmp_path / "ca.pem"
+
+
+@contextlib.contextmanager
+def serve(certificate: trustme.LeafCert | None = None) -> Iterator[SchemaRegistry]:
+    """A running registry; over TLS if it has a certificate."""
     registry = SchemaRegistry()
 
     class Handler(BaseHTTPRequestHandler):
@@ -111,7 +131,11 @@ def schema_registry() -> Iterator[SchemaRegistry]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        registry.url = f"http://127.0.0.1:{server.server_port}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            certificate.configure_cert(context)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        registry.url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}"
         serving = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         serving.start()
         try:

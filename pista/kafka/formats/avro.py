@@ -32,11 +32,11 @@ LOGICAL: dict[tuple[str, str], Reader] = {
     ("int", "time-millis"): types.time(1_000),
     ("long", "time-micros"): types.time(1),
     ("long", "timestamp-millis"): types.moment(types.UTC_EPOCH, 1_000),
-    ("long", "timestamp-micros"): types.moment(types.UTC_EPOCH, 1),
-    ("long", "timestamp-nanos"): types.moment(types.UTC_EPOCH, 1, 1_000),
+    ("long", "timestamp-micros"): types.moment(types.UTC_EPOCH, 1_000_000),
+    ("long", "timestamp-nanos"): types.moment(types.UTC_EPOCH, 1_000_000_000),
     ("long", "local-timestamp-millis"): types.moment(types.EPOCH, 1_000),
-    ("long", "local-timestamp-micros"): types.moment(types.EPOCH, 1),
-    ("long", "local-timestamp-nanos"): types.moment(types.EPOCH, 1, 1_000),
+    ("long", "local-timestamp-micros"): types.moment(types.EPOCH, 1_000_000),
+    ("long", "local-timestamp-nanos"): types.moment(types.EPOCH, 1_000_000_000),
 }
 UUID_BYTES = 16
 MISSHAPEN = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # of JSON that is no schema
@@ -107,7 +107,7 @@ class _Types:
             case "map":
                 return types.mapping(self.reader(schema["values"]))
             case "bytes" if schema.get("logicalType") == "decimal":
-                return self._decimal(schema, types.octets)
+                return types.decimal(types.octets, schema.get("scale", 0))
             case primitive:
                 return LOGICAL.get((primitive, str(schema.get("logicalType")))) or PRIMITIVES[primitive]
 
@@ -127,7 +127,7 @@ class _Types:
             case "enum", _:
                 return types.enum(tuple(schema["symbols"]))
             case "fixed", "decimal":
-                return self._decimal(schema, types.fixed(schema["size"]))
+                return types.decimal(types.fixed(schema["size"]), schema.get("scale", 0))
             case "fixed", "uuid" if schema["size"] == UUID_BYTES:
                 return types.uuid(types.fixed(UUID_BYTES))
             case "fixed", _:
@@ -141,12 +141,6 @@ class _Types:
             index = branches.index("null")
             return types.optional(readers[1 - index], index * 2)
         return types.union(readers)
-
-    def _decimal(self, schema: dict[str, Any], reader: Reader) -> Reader:
-        scale = schema.get("scale", 0)
-        if scale > types.DECIMAL_DIGITS:
-            raise ValueError(f"a decimal has the scale {scale}; valid: at most {types.DECIMAL_DIGITS}")
-        return types.decimal(reader, scale)
 
     def _is_empty(self, schema: Any) -> bool:
         """Whether values of a type have no bytes at all."""

@@ -15,15 +15,16 @@ from uuid import UUID
 
 import orjson
 
+from pista.kafka.formats.decimals import json_number
+
 Reader = Callable[[bytes, int], tuple[Any, int]]
 
 LONG_BITS = 64
-DECIMAL_DIGITS = 4300  # Python writes no longer integers
-DECIMAL_BYTES = 1785  # hold fewer digits than that
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - local times count from a local epoch
 UTC_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY = Date(1970, 1, 1).toordinal()
-DAY_US = 86_400_000_000
+SECOND_US = 1_000_000
+DAY_US = 86_400 * SECOND_US
 
 
 class AvroError(Exception):
@@ -110,7 +111,12 @@ float64 = _floating("<d")
 
 def string(data: bytes, at: int) -> tuple[str, int]:
     """A length and that many bytes of UTF-8."""
-    count, at = long(data, at)
+    count = data[at]
+    if count < 0x80 and not count & 1:  # nearly all lengths are of one byte
+        at += 1
+        count >>= 1
+    else:
+        count, at = long(data, at)
     end = at + count
     if not at <= end <= len(data):
         raise AvroError("the payload is cut off")
@@ -153,13 +159,7 @@ def decimal(reader: Reader, scale: int) -> Reader:
 
     def read(data: bytes, at: int) -> tuple[orjson.Fragment, int]:
         value, at = reader(data, at)
-        if len(value) > DECIMAL_BYTES:
-            raise AvroError(f"a decimal has {len(value)} bytes; valid: at most {DECIMAL_BYTES}")
-        unscaled = int.from_bytes(value, "big", signed=True)
-        digits = str(abs(unscaled)).rjust(scale + 1, "0")
-        if scale:
-            digits = f"{digits[:-scale]}.{digits[-scale:]}"
-        return orjson.Fragment(f"-{digits}" if unscaled < 0 else digits), at
+        return json_number(value, scale), at
 
     return read
 
@@ -195,12 +195,13 @@ def time(microseconds: int) -> Reader:
     return read
 
 
-def moment(epoch: datetime, multiply: int, divide: int = 1) -> Reader:
-    """A time since that epoch in units of ``multiply / divide`` microseconds, rounded down to a microsecond."""
+def moment(epoch: datetime, per_second: int) -> Reader:
+    """A time since that epoch in units of which a second has so many, rounded down to a microsecond."""
 
     def read(data: bytes, at: int) -> tuple[datetime, int]:
         count, at = long(data, at)
-        return epoch + timedelta(0, 0, count * multiply // divide), at
+        # a timedelta of microseconds alone takes twice as long
+        return epoch + timedelta(0, count // per_second, count % per_second * SECOND_US // per_second), at
 
     return read
 

@@ -49,6 +49,12 @@ class ConfluentRegistry:
             )
         if address.scheme not in ("http", "https") or not address.host:
             raise RegistryNotConfiguredError(f"PISTA_SCHEMA_REGISTRY_URL is {url}; valid: http(s)://host[:port][/path]")
+        try:
+            verify = ssl.create_default_context(cafile=ca) if ca else True
+        except OSError as error:
+            raise RegistryNotConfiguredError(
+                f"PISTA_SCHEMA_REGISTRY_CA is {ca}, which cannot be read as certificates: {error.strerror or error}"
+            ) from None
         headers = {"Accept": ACCEPT}
         if token is not None:
             headers["Authorization"] = f"Bearer {token.get_secret_value()}"
@@ -57,7 +63,7 @@ class ConfluentRegistry:
             base_url=address,
             headers=headers,
             auth=(user, password.get_secret_value() if password else "") if user else None,
-            verify=ssl.create_default_context(cafile=str(ca)) if ca else True,
+            verify=verify,
             timeout=TIMEOUT_SECONDS,
         )
 

@@ -51,6 +51,10 @@ class Decoders:
                 raise FormatError(error.code, detail) from None
             return decode
 
+    def language(self, schema: bytes) -> SchemaType:
+        """Which language that schema is in; errors are those of ``get``."""
+        return self._registry.fetch(schema).type
+
 
 def _compile(schema: Schema) -> Decode:
     match schema.type:

@@ -32,7 +32,7 @@ class GlueRegistry:
                 "the AWS Glue schema registry needs boto3. Install it with `pip install 'pista[aws]'`."
             ) from None
         try:
-            self._client: Any = boto3.client(
+            self._client: Any = boto3.Session().client(
                 "glue",
                 region_name=region,
                 config=Config(
@@ -53,6 +53,7 @@ class GlueRegistry:
     def fetch(self, schema: bytes) -> Schema:
         """The schema of that version; Glue knows no references. See ``Registry``."""
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+        from botocore.exceptions import ConnectionError as NoConnectionError
 
         version = str(UUID(bytes=schema))
         try:
@@ -67,7 +68,7 @@ class GlueRegistry:
             raise RegistryRefusedError(f"AWS Glue refused to give schema version {version}: {code}") from None
         except NoCredentialsError:
             raise RegistryRefusedError("AWS Glue was not asked, because there are no AWS credentials") from None
-        except HTTPClientError as error:
+        except (HTTPClientError, NoConnectionError) as error:
             raise RegistryUnavailableError(f"AWS Glue did not answer: {type(error).__name__}") from None
         except BotoCoreError as error:
             raise RegistryRefusedError(f"AWS Glue could not be asked: {type(error).__name__}: {error}") from None

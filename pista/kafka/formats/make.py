@@ -1,6 +1,7 @@
 """From a dataset and the settings to what makes its messages plain."""
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -12,8 +13,9 @@ from pista.contracts.dataset import Dataset, Framing, Origin
 from pista.kafka.formats.confluent import ConfluentRegistry
 from pista.kafka.formats.decoders import Decoders
 from pista.kafka.formats.errors import FormatError, RegistryNotConfiguredError
-from pista.kafka.formats.framing import KEY_HEADER, VALUE_HEADER, is_framed, schema_header, unframe
+from pista.kafka.formats.framing import ID_BYTES, KEY_HEADER, VALUE_HEADER, is_framed, schema_header, unframe
 from pista.kafka.formats.glue import GlueRegistry
+from pista.kafka.formats.schemas import SchemaType
 from pista.kafka.records import Records
 from pista.settings import Settings
 
@@ -69,6 +71,25 @@ class Format:
                     plain.errors[index] = FormatError(error.code, f"the key: {error.detail}")
         return plain
 
+    def language(self, records: Records) -> SchemaType | None:
+        """The language of the first schema that a value names and the registry has; None if there is none.
+
+        Raises:
+            RegistryUnavailableError: the registry did not answer, or not in time; the same call may succeed later.
+            RegistryRefusedError: the registry will not answer.
+        """
+        headers = records.headers or [()] * len(records)
+        seen: set[bytes] = set()
+        for value, named in zip(records.values, headers, strict=True):
+            if value is None:
+                continue
+            with suppress(FormatError):  # of a record that has no readable frame, or an unknown schema
+                schema = unframe(self._framing, value, schema_header(named, VALUE_HEADER), self._limit).schema
+                if schema not in seen:
+                    seen.add(schema)
+                    return self._decoders.language(schema)
+        return None
+
     def _value(self, value: bytes, header: bytes | None) -> bytes:
         if len(value) > self._limit or (not value and header is None):
             return value
@@ -83,8 +104,12 @@ class Format:
         return None if document == b"null" else document
 
     def _decoded(self, message: bytes, header: bytes | None) -> bytes:
-        schema, body, start = unframe(self._framing, message, header, self._limit)
-        decode = self._decoders.known.get(schema) or self._decoders.get(schema)
+        known = self._decoders.known
+        schema, body, start = message[:ID_BYTES], message, ID_BYTES  # nearly all frames are such
+        decode = known.get(schema) if header is None else None
+        if decode is None:
+            schema, body, start = unframe(self._framing, message, header, self._limit)
+            decode = known.get(schema) or self._decoders.get(schema)
         try:
             return decode(body, start)
         except FormatError as error:

@@ -11,7 +11,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from pista.kafka.formats.errors import Code, FormatError
 from pista.kafka.formats.protobuf_types import Convert, ProtobufError, Types
-from pista.kafka.formats.protoc import MAIN, compile_text
+from pista.kafka.formats.protoc import MAIN, descriptors
 from pista.kafka.formats.schemas import Schema
 
 VARINT_BYTES = 5  # indices are 32-bit integers
@@ -28,7 +28,7 @@ def compile_protobuf(schema: Schema) -> Callable[[bytes, int], bytes]:
     """
     pool = DescriptorPool()
     try:
-        for file in compile_text(schema).file:
+        for file in descriptors(schema):
             pool.AddSerializedFile(file.SerializeToString())
         main = pool.FindFileByName(MAIN)
     except (TypeError, KeyError) as error:

@@ -10,11 +10,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
+
+from pista.kafka.formats.decimals import json_number
 
 Convert = Callable[[Any], Any]
 
@@ -42,9 +45,9 @@ class Types:
 
     Fields have the names of the .proto text. Integers of any width are numbers; enums are names, or the number where
     the schema names none; Timestamp is ISO 8601 with Z and microseconds (rounded down); wrappers are what they wrap;
-    Duration, FieldMask, Struct and Any are as in Protobuf's JSON mapping; bytes are base64. A field without presence
-    (proto3 without ``optional``) always appears, with its default where the message lacks it; a field with presence
-    appears if it is set.
+    Confluent's Decimal is a number of exactly its digits; Duration, FieldMask, Struct and Any are as in Protobuf's JSON
+    mapping; bytes are base64. A field without presence (proto3 without ``optional``) always appears, with its default
+    where the message lacks it; a field with presence appears if it is set.
     """
 
     def __init__(self, pool: DescriptorPool) -> None:
@@ -72,6 +75,8 @@ class Types:
             return _timestamp
         if name == "google.protobuf.Any":
             return self._any
+        if name == "confluent.type.Decimal":
+            return _decimal
         if name in MAPPED:
             return _mapped
         if name in WRAPPERS:
@@ -115,7 +120,7 @@ class Types:
         except DecodeError:
             raise ProtobufError(f"its bytes are no {url}") from None
         value = self.converter(descriptor)(inner)
-        plain = descriptor.full_name not in MAPPED | WRAPPERS | {"google.protobuf.Timestamp", "google.protobuf.Any"}
+        plain = isinstance(value, dict) and descriptor.full_name not in MAPPED | {"google.protobuf.Any"}
         return {"@type": url, **value} if plain else {"@type": url, "value": value}
 
 
@@ -158,6 +163,13 @@ def _timestamp(message: Any) -> datetime:
         return EPOCH + timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)
     except OverflowError:
         raise ProtobufError(f"{message.seconds} seconds since 1970 are out of the years 1 to 9999") from None
+
+
+def _decimal(message: Any) -> orjson.Fragment:
+    try:
+        return json_number(message.value, message.scale)
+    except ValueError as error:
+        raise ProtobufError(str(error)) from None
 
 
 def _mapped(message: Any) -> Any:

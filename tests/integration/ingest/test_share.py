@@ -11,9 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
+from pista.ingest.conditions import LogTruncated, TopicRecreated
 from pista.ingest.drain import DrainReport, drain
+from pista.ingest.lag import measure_lag
 from pista.ingest.ledger import open_partitions, read_ledgers
 from pista.ingest.share import Share
 from pista.kafka.client import client_options
@@ -170,3 +173,23 @@ def test_a_share_without_partitions_waits_until_it_is_idle(lab: Lab, create_topi
     assert lab.drain(share=Share(1, 3)).outcome == "idle"
     assert lab.value("SELECT count(*) FROM raw.legs") == 0
     assert lab.drain(share=Share(0, 3)).loaded == 1
+
+
+def test_a_share_is_stopped_by_its_own_partitions_trouble_and_by_the_topics(lab: Lab, create_topic: Create) -> None:
+    use_topic(lab, create_topic, partitions=2)
+    lab.dataset = replace(lab.dataset, parallelism=2)
+    lab.produce([event("a"), event("b")], partition=0)
+    lab.produce([event("c"), event("d")], partition=1)
+    lab.drain()
+    lab.execute("UPDATE ingest.ledger SET next_offset = 9 WHERE partition = 1")
+    lab.produce([event("e")], partition=0)
+    assert lab.drain(share=Share(0, 2)).loaded == 1
+    with pytest.raises(LogTruncated):
+        lab.drain(share=Share(1, 2))
+    conditions = measure_lag([lab.dataset], lab.settings)["legs"].by_share
+    assert conditions[Share(0, 2)] is None
+    assert isinstance(conditions[Share(1, 2)], LogTruncated)
+    lab.execute("UPDATE ingest.ledger SET topic_id = 'another'")
+    for slot in (0, 1):
+        with pytest.raises(TopicRecreated):
+            lab.drain(share=Share(slot, 2))

@@ -17,6 +17,12 @@ from pista.settings import Settings
 
 LEG = {"type": "record", "name": "Leg", "fields": [{"name": "id", "type": "string"}, {"name": "pax", "type": "int"}]}
 PROTO = 'syntax = "proto3"; message Other {} message Leg { string id = 1; int64 pax = 2; }'
+MONEY_DESCRIPTOR = "Cgttb25leS5wcm90bxIFbW9uZXkiIQoFTW9uZXkSDQoFdW5pdHMYASABKAMSCQoBYxgCIAEoCWIGcHJvdG8z"
+LEG_DESCRIPTOR = (
+    "CglsZWcucHJvdG8SA2FpchofZ29vZ2xlL3Byb3RvYnVmL3RpbWVzdGFtcC5wcm90bxoLbW9uZXkucHJvdG8ibAoFT3V0ZXISCgoC"
+    "aWQYASABKAkSJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhsKBW1vbmV5GAMgASgLMgwubW9uZXkuTW9u"
+    "ZXkaEgoFSW5uZXISCQoBbhgBIAEoAyITCgZTZWNvbmQSCQoBehgBIAEoDGIGcHJvdG8z"
+)
 COLUMN = Column("id", "id", LogicalType.STRING, "text", required=True)
 
 
@@ -95,6 +101,35 @@ def test_values_and_keys_of_every_language_become_json(schema_registry: Any, set
     assert found.keys == [b"plain", "ä".encode(), None, b"b", b'{"id":"","pax":5}', b"a b", b"5"]
     plain(settings, (None, frame(leg) + body, ()))
     assert len(schema_registry.asked) == 6, "a schema was asked for twice"
+
+
+def test_what_confluent_kafka_writes_is_read(schema_registry: Any, settings: Settings) -> None:
+    # by the serializers of confluent-kafka 2.16.1; its Protobuf serializer registers descriptors, not text
+    at = {"type": "long", "logicalType": "timestamp-millis"}
+    avro_leg = {"type": "record", "name": "Leg", "fields": [*LEG["fields"], {"name": "at", "type": at}]}
+    assert schema_registry.register(avro_leg) == 1
+    assert schema_registry.register({"title": "Leg", "type": "object"}, "JSON") == 2
+    assert schema_registry.register(MONEY_DESCRIPTOR, "PROTOBUF", subject="money.proto") == 3
+    assert schema_registry.register(LEG_DESCRIPTOR, "PROTOBUF", references=(("money.proto", "money.proto", 1),)) == 4
+    avro_guid, proto_guid = (b"\x01" + schema_registry.guid(number) for number in (1, 4))
+    messages: list[tuple[str, Headers]] = [
+        ("000000000104c3a40ac0f0c5c8fe4e", ()),
+        ("04c3a40ac0f0c5c8fe4e", (("__value_schema_id", avro_guid),)),
+        ("00000000027b226964223a2261227d", ()),
+        ("00000000040400000807", ()),
+        ("0a0100", (("__value_schema_id", proto_guid + bytes.fromhex("0202")),)),
+        ("0000000004000a0161120608d4e18987051a020805", ()),
+    ]
+    found = plain(settings, *((None, bytes.fromhex(value), headers) for value, headers in messages))
+    assert found.errors == {}
+    assert found.values == [
+        '{"id":"ä","pax":5,"at":"2013-01-01T05:15:00Z"}'.encode(),
+        '{"id":"ä","pax":5,"at":"2013-01-01T05:15:00Z"}'.encode(),
+        b'{"id":"a"}',
+        b'{"n":7}',
+        b'{"z":"AA=="}',
+        b'{"id":"a","at":"2013-01-01T05:15:00Z","money":{"units":5,"c":""}}',
+    ]
 
 
 def test_plain_json_needs_no_format() -> None:
@@ -277,6 +312,17 @@ def test_an_address_that_cannot_be_used_is_refused(url: str | None, words: str) 
     with pytest.raises(RegistryNotConfiguredError, match=words) as raised:
         make_format(dataset(), Settings(schema_registry_url=url))
     assert "sesame" not in str(raised.value)
+
+
+def test_a_private_authority_is_trusted_if_it_is_named(tls_schema_registry: Any) -> None:
+    registry, ca = tls_schema_registry
+    registry.register('"string"')
+    message = (None, frame(1) + b"\x02a", ())
+    assert plain(Settings(schema_registry_url=registry.url, schema_registry_ca=ca), message).values == [b'"a"']
+    with pytest.raises(RegistryUnavailableError, match="certificate verify failed"):
+        plain(Settings(schema_registry_url=registry.url), message)
+    with pytest.raises(RegistryNotConfiguredError, match="PISTA_SCHEMA_REGISTRY_CA"):
+        plain(Settings(schema_registry_url=registry.url, schema_registry_ca=ca.with_name("none.pem")), message)
 
 
 def test_threads_that_miss_the_same_schema_ask_once(schema_registry: Any, settings: Settings) -> None:

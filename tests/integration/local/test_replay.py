@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from pista.contracts.loading import load_datasets
-from pista.kafka.reader import Reader
+from pista.kafka.python import python_reader
 from pista.kafka.topics import describe_topics, ensure_topics
 from pista.local.processes import StackError
 from pista.local.replay import replay
@@ -59,7 +59,7 @@ def datasets(options, create_topic):
 def published(options, topic):
     """Every committed record of a topic."""
     state = describe_topics(options, [topic])[topic]
-    reader = Reader(options, topic)
+    reader = python_reader(options, topic)
     records, positions = [], dict(state.beginning)
     while positions != state.end:
         read = reader.read(positions, state.end, max_records=100_000, max_bytes=64 << 20, wait=1.0)

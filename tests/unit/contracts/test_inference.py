@@ -1,23 +1,28 @@
 """What is inferred from messages, and that it always loads."""
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pista.contracts.contract import read_contract
-from pista.contracts.dataset import Column, Dataset, Kind, LogicalType
-from pista.contracts.inference import InferenceError, column_name, infer_contract
+from pista.contracts.dataset import Coercion, Column, Dataset, Format, Framing, Kind, LogicalType, Origin
+from pista.contracts.inference import InferenceError, infer_contract
 from pista.contracts.names import column_name_problem
+from pista.contracts.sampled import column_name
 
 Message = tuple[bytes | None, bytes | None]
 
 
-def inferred(messages: list[Message]) -> tuple[Dataset, str]:
-    text = infer_contract("trips", "co.trips", messages)
+def inferred(messages: list[Message], **options: Any) -> tuple[Dataset, str]:
+    text = infer_contract("trips", "co.trips", messages, **options)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "trips.yaml"
         path.write_text(text, encoding="utf-8")
@@ -42,7 +47,11 @@ def one(values: list[object], source: str = "x") -> Column:
         (["2024-01-01T10:00:00Z", "2024-01-01 10:00-05:00"], LogicalType.TIMESTAMP, True),
         (["2024-01-01T10:00:00", "2024-01-01 10:00"], LogicalType.TIMESTAMP, True),
         (["2024-01-01T10:00:00", "2024-01-01T10:00:00Z"], LogicalType.STRING, True),
-        (["12", "13"], LogicalType.STRING, True),
+        (["012", "13"], LogicalType.STRING, True),
+        (["AV1", ""], LogicalType.STRING, True),
+        ([{"a": {"b": {"c": {"d": 1}}}}], LogicalType.OBJECT, True),
+        ([{}, None], LogicalType.OBJECT, False),
+        ([[1], []], LogicalType.ARRAY, True),
     ],
 )
 def test_types(values: list[object], kind: LogicalType, required: bool) -> None:
@@ -77,17 +86,150 @@ def test_a_topic_without_keys_is_append_unless_an_id_is_clear() -> None:
     assert inferred([(b"other", b'{"n": "1"}')])[0].kind is Kind.APPEND
 
 
-def test_what_is_not_supported_is_left_out_and_said() -> None:
-    dataset, text = inferred(
-        [(None, b'{"a": {"b": 1}, "c": [1], "d": null, "e": 1, "f": 1}'), (None, b'{"e": 2, "f": "x"}')]
-    )
+def test_what_no_column_can_hold_is_left_out_and_said() -> None:
+    rows = [{"a": 1, "b": None, "c": [1], "d": "\x00", "": 1, "e": 1}, {"a": "x", "c": "y", "e": 2}]
+    dataset, text = inferred([(None, json.dumps(row).encode()) for row in rows])
     assert [column.name for column in dataset.columns] == ["e"]
-    assert text.count("is left out") == 4
+    assert text.count("is left out") == 5
+    assert "several types (array, text)" in text
+
+
+@pytest.mark.parametrize(
+    ("source", "values", "kind", "coercion", "form"),
+    [
+        ("x", ["12", "-3"], LogicalType.INTEGER, Coercion.TEXT, None),
+        ("x", ["12", 13], LogicalType.INTEGER, Coercion.TEXT, None),
+        ("x", ["1.50", "2e3", 1], LogicalType.NUMBER, Coercion.TEXT, None),
+        ("x", ["true", "false", True], LogicalType.BOOLEAN, Coercion.TEXT, None),
+        ("zip_code", ["12345"], LogicalType.STRING, None, None),
+        ("flightNumber", ["12"], LogicalType.STRING, None, None),
+        ("x", ["9" * 20], LogicalType.STRING, None, None),
+        ("x", ["1e999"], LogicalType.STRING, None, None),
+        ("createdAt", [1_700_000_000], LogicalType.TIMESTAMP, Coercion.EPOCH_S, None),
+        ("createdAt", [1_700_000_000.25], LogicalType.TIMESTAMP, Coercion.EPOCH_S, None),
+        ("x", [1_700_000_000], LogicalType.INTEGER, None, None),
+        ("x", [1_700_000_000_000, 1_600_000_000_123], LogicalType.TIMESTAMP, Coercion.EPOCH_MS, None),
+        ("x", [1_700_000_000_000_000], LogicalType.TIMESTAMP, Coercion.EPOCH_US, None),
+        ("x", [1_700_000_000_000_000_000], LogicalType.TIMESTAMP, Coercion.EPOCH_NS, None),
+        ("x", ["1700000000000"], LogicalType.TIMESTAMP, Coercion.EPOCH_MS, None),
+        ("x", [1_700_000_000_000, 5], LogicalType.INTEGER, None, None),
+        ("trip_id", [1_700_000_000_000, 1_700_000_000_000], LogicalType.INTEGER, None, None),
+        ("x", ["25/11/2026", "01/02/2026"], LogicalType.DATE, None, "%d/%m/%Y"),
+        ("x", ["11/25/2026"], LogicalType.DATE, None, "%m/%d/%Y"),
+        ("x", ["25NOV26", "1Dec26"], LogicalType.DATE, None, "%d%b%y"),
+        ("x", ["20261125"], LogicalType.DATE, None, "%Y%m%d"),
+        ("x", ["20269999"], LogicalType.INTEGER, Coercion.TEXT, None),
+        ("x", ["25/11/2026 10:05"], LogicalType.TIMESTAMP, None, "%d/%m/%Y %H:%M"),
+        ("x", ["25.11.2026 10:05:06.5 +0100"], LogicalType.TIMESTAMP, None, "%d.%m.%Y %H:%M:%S.%f %z"),
+        ("x", ["Nov 25, 2026 10:05 PM"], LogicalType.TIMESTAMP, None, "%b %d, %Y %I:%M %p"),
+        ("x", ["20261125100500"], LogicalType.TIMESTAMP, None, "%Y%m%d%H%M%S"),
+        ("x", ["0001-01-01T00:00:00+05:00"], LogicalType.STRING, None, None),
+    ],
+)
+def test_forms(
+    source: str, values: list[object], kind: LogicalType, coercion: Coercion | None, form: str | None
+) -> None:
+    column = one(values, source)
+    assert (column.logical_type, column.coercion, column.time_format) == (kind, coercion, form)
+
+
+def test_an_empty_text_where_numbers_stand_is_nothing() -> None:
+    column = one(["1.5", ""])
+    assert (column.logical_type, column.coercion, column.required) == (LogicalType.NUMBER, Coercion.TEXT, False)
+
+
+def test_days_and_months_that_could_have_changed_places_are_to_be_checked() -> None:
+    _, text = inferred([(None, b'{"x": "01/02/2026"}'), (None, b'{"x": "03/04/2026"}')])
+    assert "CHECK that the day comes first: %m/%d/%Y fits all sampled values too" in text
+    assert "comes first" not in inferred([(None, b'{"x": "13/02/2026"}')])[1]
+
+
+def test_objects_are_flattened_by_path() -> None:
+    rows = [
+        {"flight": {"id": 1, "from.to": "BOG", "legs": [{"n": 1}]}, "key": {"x": 1}, "a_b": 1, "a": {"b": 2}},
+        {"flight": {"id": 2, "crew": None}, "key": None, "a_b": 1, "a": {"b": 2}},
+    ]
+    dataset, _ = inferred([(None, json.dumps(row).encode()) for row in rows])
+    assert [(c.name, c.path, c.required) for c in dataset.columns] == [
+        ("flight_id", ("flight", "id"), True),
+        ("flight_from_to", ("flight", "from.to"), False),
+        ("flight_legs", ("flight", "legs"), False),
+        ("key_x", ("key", "x"), False),
+        ("a_b", (), True),
+        ("a_b_2", ("a", "b"), True),
+    ]
+    assert all(column.origin is Origin.VALUE for column in dataset.columns)
+
+
+def test_an_object_whose_keys_are_data_stays_whole() -> None:
+    rows = [{"seats": {f"{n}{letter}": True for letter in "ABC"}} for n in range(20)]
+    dataset, _ = inferred([(None, json.dumps(row).encode()) for row in rows])
+    assert [(c.name, c.logical_type) for c in dataset.columns] == [("seats", LogicalType.OBJECT)]
+
+
+def test_a_composite_key() -> None:
+    messages: list[Message] = [
+        (json.dumps({"day": "2026-11-25", "leg": n}).encode(), json.dumps({"leg": n, "x": 1}).encode()) for n in (1, 2)
+    ]
+    dataset, text = inferred([*messages, (b'{"day": "2026-11-25", "leg": 3}', None)])
+    assert dataset.key == ("day", "leg")
+    day, leg = dataset.column("day"), dataset.column("leg")
+    assert (day.origin, day.path, day.logical_type) == (Origin.KEY, ("day",), LogicalType.DATE)
+    assert (leg.origin, leg.path) == (Origin.VALUE, ())
+    assert "a JSON object of this" in text
+    dataset, _ = inferred([*messages, (b'{"day": "all", "leg": 3}', None)])
+    assert dataset.column("day").logical_type is LogicalType.STRING, "what was deleted must be readable too"
+
+
+def test_deletions_make_the_whole_kafka_key_the_key() -> None:
+    dataset, _ = inferred([(b"a", b'{"n": 1}'), (b"a", b'{"n": 2}'), (b"b", None)])
+    column = dataset.column("key")
+    assert (dataset.key, column.origin, column.path) == (("key",), Origin.KEY, ())
+    dataset, text = inferred([(None, b'{"id": 1}'), (None, b'{"id": 2}'), (b"\xff", None)])
+    assert dataset.kind is Kind.APPEND
+    assert "# Messages without value delete rows, but nothing says of which key" in text
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_change_events_of_debezium(wrapped: bool) -> None:
+    def wrap(document: dict[str, object]) -> bytes:
+        return json.dumps({"schema": {"type": "struct"}, "payload": document} if wrapped else document).encode()
+
+    events: list[dict[str, object]] = [
+        {"op": "r", "before": None, "after": {"id": 1, "day": 20_000, "created_at": 1_700_000_000_000}, "source": {}},
+        {"op": "u", "before": {"id": 1}, "after": {"id": 1, "day": None, "created_at": None}, "source": {}},
+        {"op": "d", "before": {"id": 1}, "after": None, "source": {}},
+    ]
+    messages: list[Message] = [(wrap({"id": 1}), wrap(event)) for event in events]
+    dataset, _ = inferred([*messages, (wrap({"id": 1}), None)])
+    assert dataset.debezium
+    assert dataset.key == ("id",)
+    assert [(c.name, c.logical_type, c.coercion, c.required) for c in dataset.columns] == [
+        ("id", LogicalType.INTEGER, None, True),
+        ("day", LogicalType.DATE, Coercion.EPOCH_DAYS, False),
+        ("created_at", LogicalType.TIMESTAMP, Coercion.EPOCH_MS, False),
+    ]
+    keyless, _ = inferred([(None, wrap(event)) for event in events])
+    assert (keyless.debezium, keyless.kind) == (False, Kind.APPEND), "no key: a log of changes"
+
+
+def test_a_schema_beside_the_row_is_left_out() -> None:
+    dataset, _ = inferred([(None, b'{"schema": {"type": "struct"}, "payload": {"n": 1, "m": {"k": 2}}}')])
+    assert [(c.name, c.path) for c in dataset.columns] == [("n", ("payload", "n")), ("m_k", ("payload", "m", "k"))]
+
+
+def test_a_format_and_what_was_seen_of_it_are_said() -> None:
+    options = {"message_format": Format.AVRO, "framing": Framing.GLUE, "notes": ["Their first bytes say so."]}
+    dataset, text = inferred([(b"1", b'{"n": 1}')], **options)
+    assert (dataset.format, dataset.framing) == (Format.AVRO, Framing.GLUE)
+    assert "# Their first bytes say so." in text
 
 
 def test_addresses_of_people_are_not_served() -> None:
     column = one(["ana@example.com", "luis@example.co"])
     assert (column.classification, column.served, column.examples) == ("pii", False, ())
+    assert not one([[{"mail": "ana@example.com"}]]).served
+    assert not one(["+57 300 1234567"], "contactPhone").served
 
 
 @pytest.mark.parametrize(
@@ -117,7 +259,7 @@ def test_every_field_gets_a_valid_column_name(source: str, others: list[str]) ->
 
 
 @pytest.mark.parametrize(
-    "values", [[b"null"], [b"[1]", b"{"], [b"{}"], [b'{"a": null}'], [b'{"a": {"b": 1}}'], [b"\xff"]]
+    "values", [[b"null"], [b"[1]", b"{"], [b"{}"], [b'{"a": null}'], [b"\xff"], [b'{"op": "d", "before": {"a": null}}']]
 )
 def test_a_sample_that_says_nothing(values: list[bytes]) -> None:
     with pytest.raises(InferenceError, match=r"of co\.trips"):
@@ -149,3 +291,17 @@ def test_whatever_json_is_sampled_the_contract_loads(sample: list[dict[str, obje
         assert all("\\ud" in str(value) for _, value in messages)
         return
     assert "always" in [column.source for column in dataset.columns]
+
+
+def test_a_linter_that_is_not_ours_accepts_what_is_inferred(tmp_path: Path) -> None:
+    rows = [
+        {"id": 1, "at": 1_700_000_000_000, "day": "25/11/2026", "n": "1", "legs": [1], "o": {}, "m": {"a": {"b": 1}}},
+        {"id": 2, "mail": "a@b.co"},
+    ]
+    messages: list[Message] = [(json.dumps({"id": row["id"]}).encode(), json.dumps(row).encode()) for row in rows]
+    path = tmp_path / "trips.yaml"
+    path.write_text(infer_contract("trips", "co.trips", messages, Format.AVRO, Framing.CONFLUENT), encoding="utf-8")
+    linter = shutil.which("datacontract", path=str(Path(sys.executable).parent))
+    assert linter, "datacontract-cli is one of the development tools"
+    answer = subprocess.run([linter, "lint", str(path)], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr

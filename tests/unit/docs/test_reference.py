@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+from pista.contracts.dataset import Framing
 from pista.ingest import conditions
 from pista.ingest.reasons import Reason
+from pista.kafka.formats.errors import Code
 from pista.settings import Settings
 
 REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference"
@@ -30,7 +32,23 @@ def test_every_reason_of_quarantine_is_documented() -> None:
     assert set(rows("ingestion.md", "Reasons of quarantine")) == {reason.value for reason in Reason}
 
 
+def test_every_trouble_of_a_format_is_documented() -> None:
+    assert set(rows("formats.md", "What goes to quarantine")) == {code.value for code in Code}
+
+
+def test_every_framing_is_documented() -> None:
+    assert set(rows("formats.md", "Framings")) == {framing.value for framing in Framing}
+
+
 def test_every_condition_is_documented_and_exported_by_name() -> None:
     codes = {condition.code for condition in conditions.IngestCondition.__subclasses__()}
     assert set(rows("ingestion.md", "Conditions that stop a dataset")) == codes
     assert all(name in str(conditions.IngestCondition.__doc__) for name in ("TopicMissing", "PartitionRemoved"))
+
+
+def test_every_test_that_the_fault_tables_name_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (REFERENCE / "faults.md").read_text(encoding="utf-8")))
+    folder = REFERENCE.parents[1] / "tests" / "integration"
+    there = {name for file in folder.rglob("test_*.py") for name in re.findall(r"def (test_\w+)\(", file.read_text())}
+    assert named
+    assert named <= there

@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 import pytest
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pista.kafka.formats.avro import compile_avro
@@ -149,6 +149,7 @@ NAN = bytes.fromhex("000000000000f87f")
         (logical("int", "date"), b"\xfe\xff\xff\xff\x0f", "years 1 to 9999"),
         (logical("long", "timestamp-millis"), b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01", "years 1 to 9999"),
         (logical("int", "time-millis"), b"\x01", "-1 is no time of a day"),
+        (logical("bytes", "decimal", precision=9_000, scale=9_000), b"\x02\x01", "scale 9000; valid: 0 to 4300"),
         (logical("bytes", "decimal", precision=4), b"\xa0\x1f" + b"\x7f" * 2000, "a decimal has 2000 bytes"),
         (
             {"type": "array", "items": "int"},
@@ -178,7 +179,6 @@ def test_a_payload_of_another_schema_is_refused_at_the_field(schema: object, pay
             {"type": "array", "items": {"type": "record", "name": "R", "fields": [{"name": "n", "type": "null"}]}},
             "no bytes",
         ),
-        (logical("bytes", "decimal", precision=10_000, scale=9_000), "scale 9000; valid: at most 4300"),
     ],
 )
 def test_a_schema_that_cannot_be_used_is_refused(schema: object, words: str) -> None:
@@ -208,11 +208,13 @@ LEGS = st.deferred(
 DECODE_LEG = compile_avro(avro(LEG))
 
 
+@settings(deadline=None)
 @given(LEGS)
 def test_what_another_implementation_wrote_comes_back(leg: dict[str, Any]) -> None:
     assert orjson.loads(DECODE_LEG(written(LEG, leg), 0)) == leg
 
 
+@settings(deadline=None)
 @given(LEGS, st.data())
 def test_damaged_payloads_are_json_or_refused(leg: dict[str, Any], data: st.DataObject) -> None:
     payload = bytearray(written(LEG, leg))
@@ -225,6 +227,7 @@ def test_damaged_payloads_are_json_or_refused(leg: dict[str, Any], data: st.Data
     assert orjson.loads(found) == schemaless_reader(io.BytesIO(payload), parse_schema(LEG))
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([LEG, "long", logical("long", "timestamp-micros"), {"type": "map", "values": "bytes"}]), st.binary()
 )

@@ -3,7 +3,7 @@
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pista.contracts.dataset import Framing
@@ -70,6 +70,7 @@ def test_bytes_that_are_no_frame_are_refused_with_what_would_be_one(
     assert raised.value.code == code
 
 
+@settings(deadline=None)
 @given(st.sampled_from([Framing.CONFLUENT, Framing.GLUE]), st.binary(), st.none() | st.binary())
 def test_any_bytes_are_a_frame_or_refused(framing: Framing, message: bytes, header: bytes | None) -> None:
     try:

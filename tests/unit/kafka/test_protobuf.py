@@ -1,19 +1,21 @@
 """Protobuf: .proto text to messages to the JSON that is documented, whatever the bytes are."""
 
 import math
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
 import orjson
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pista.kafka.formats.errors import FormatError
 from pista.kafka.formats.protobuf import compile_protobuf
-from pista.kafka.formats.protoc import MAIN, compile_text
+from pista.kafka.formats.protoc import MAIN, descriptors
 from pista.kafka.formats.schemas import Schema, SchemaType
 
 MONEY = 'syntax = "proto3"; package common; message Money { int64 unitsOf = 1; string currency = 2; }'
@@ -52,6 +54,13 @@ message Leg {
 message Aircraft { fixed64 serial = 1; }
 """
 SCHEMA = Schema(SchemaType.PROTOBUF, TEXT, (("common/money.proto", Schema(SchemaType.PROTOBUF, MONEY)),))
+
+
+def serialized(imported: str) -> Schema:
+    file = FileDescriptorProto(name="a.proto", dependency=[imported])
+    return Schema(SchemaType.PROTOBUF, b64encode(file.SerializeToString()).decode())
+
+
 EMPTY = {
     "flight_id": "",
     "fuelKg": 0,
@@ -75,7 +84,7 @@ def decode() -> Callable[[bytes, int], bytes]:
 def make() -> Make:
     """``make("Leg.Crew", id=1)``: a message of the schema."""
     pool = DescriptorPool()
-    for file in compile_text(SCHEMA).file:
+    for file in descriptors(SCHEMA):
         pool.AddSerializedFile(file.SerializeToString())
     assert pool.FindFileByName(MAIN).package == "air"
     return lambda name, **fields: GetMessageClass(pool.FindMessageTypeByName(f"air.{name}"))(**fields)
@@ -136,6 +145,35 @@ def test_the_indices_before_the_payload_say_which_message_it_is(
     if glue_index is not None:
         by_glue = compile_protobuf(Schema(SchemaType.PROTOBUF, TEXT, SCHEMA.references, glue=True))
         assert orjson.loads(by_glue(glue_index, 0)) == expected
+
+
+def test_what_registries_have_built_in_needs_no_reference() -> None:
+    text = """
+    syntax = "proto3";
+    import "confluent/meta.proto";
+    import "confluent/types/decimal.proto";
+    import "google/type/date.proto";
+    import "google/type/datetime.proto";
+    import "google/type/dayofweek.proto";
+    import "google/type/decimal.proto";
+    import "google/type/interval.proto";
+    import "google/type/latlng.proto";
+    import "google/type/money.proto";
+    import "google/type/month.proto";
+    import "google/type/timeofday.proto";
+    message Leg {
+      option (confluent.message_meta).doc = "A leg";
+      google.type.Date day = 1 [(confluent.field_meta) = { doc: "local", tags: ["PII"] }];
+      confluent.type.Decimal price = 2;
+    }
+    """
+    schema = Schema(SchemaType.PROTOBUF, text)
+    body = b"\x00\x0a\x03\x08\xdd\x0f\x12\x08\x0a\x02\xfd\x12\x10\x04\x18\x02"
+    assert compile_protobuf(schema)(body, 0) == b'{"day":{"year":2013,"month":0,"day":0},"price":-7.50}'
+    again = Schema(SchemaType.PROTOBUF, b64encode(descriptors(schema)[-1].SerializeToString()).decode())
+    assert compile_protobuf(again)(body, 0) == compile_protobuf(schema)(body, 0)
+    with pytest.raises(FormatError, match=r"^price: a decimal has the scale -1; valid: 0 to 4300"):
+        compile_protobuf(schema)(b"\x00\x12\x0b\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 0)
 
 
 def test_glue_counts_all_messages_by_their_full_names() -> None:
@@ -215,7 +253,15 @@ def test_messages_within_messages_without_end_are_refused(decode: Callable[[byte
         (Schema(SchemaType.PROTOBUF, "{}"), "no valid Protobuf schema: line 1:1: Expected"),
         (Schema(SchemaType.PROTOBUF, MONEY, (("../a.proto", SCHEMA),)), "'../a.proto', which is no relative path"),
         (Schema(SchemaType.PROTOBUF, MONEY, (("/a.proto", SCHEMA),)), "no relative path"),
-        (Schema(SchemaType.PROTOBUF, MONEY, ((MAIN, SCHEMA),)), "no relative path"),
+        (Schema(SchemaType.PROTOBUF, MONEY, (("", SCHEMA),)), "'', which is no relative path"),
+        (
+            Schema(SchemaType.PROTOBUF, MONEY, (("a", SCHEMA), ("a/b.proto", SCHEMA))),
+            "'a/b.proto', which is a folder of",
+        ),
+        (Schema(SchemaType.PROTOBUF, MONEY, (("a/b.proto", SCHEMA), ("a", SCHEMA))), "'a', which is a folder of"),
+        (serialized("common/money.proto"), "imports 'common/money.proto' and has no reference of that name"),
+        (serialized("--plugin=x"), "imports '--plugin=x' and has no reference of that name"),
+        (serialized("google/none.proto"), "google/none.proto: No such file"),
     ],
 )
 def test_a_schema_that_cannot_be_used_is_refused(schema: Schema, words: str) -> None:
@@ -227,6 +273,7 @@ def test_a_schema_that_cannot_be_used_is_refused(schema: Schema, words: str) -> 
 DECODE = compile_protobuf(SCHEMA)
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_any_bytes_are_json_or_refused(body: bytes) -> None:
     try:
@@ -235,6 +282,7 @@ def test_any_bytes_are_json_or_refused(body: bytes) -> None:
         return
 
 
+@settings(deadline=None)
 @given(
     st.fixed_dictionaries(
         {

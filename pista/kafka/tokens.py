@@ -1,0 +1,60 @@
+"""Tokens of OAUTHBEARER for both clients: fetched one at a time, kept until a minute before they expire."""
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+
+from kafka.net.sasl.oauth import AbstractTokenProvider
+
+from pista.kafka.errors import AccessError
+
+MARGIN_SECONDS = 60.0
+
+Fetch = Callable[[], tuple[str, float]]  # a token, and when it expires in seconds since 1970
+
+
+class TokenSource(AbstractTokenProvider):  # type: ignore[misc] # kafka-python has no types, and asks for this base
+    """Gives every connection the same token, for a new one costs 100 ms."""
+
+    def __init__(self, fetch: Fetch, clock: Callable[[], float] = time.time) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._token = ""
+        self._expires = 0.0
+
+    def token(self) -> str:
+        """A token that is good for a minute at least; kafka-python asks at each connection.
+
+        Raises:
+            AccessError: there is none to be had.
+        """
+        return self.with_expiry()[0]
+
+    def with_expiry(self, _config: str = "") -> tuple[str, float]:
+        """The token and when it expires, seconds since 1970; confluent-kafka's ``oauth_cb``.
+
+        Raises:
+            AccessError: there is none to be had.
+        """
+        with self._lock:
+            if self._clock() >= self._expires - MARGIN_SECONDS:
+                try:
+                    self._token, self._expires = self._fetch()
+                except Exception as error:  # of AWS's libraries, which have no common base
+                    raise AccessError(f"no token for Kafka: {type(error).__name__}: {error}") from error
+            return self._token, self._expires
+
+
+@functools.cache
+def msk_tokens(region: str) -> TokenSource:
+    """Tokens of MSK's IAM authentication, made of the process's AWS credentials; one source a process."""
+
+    def fetch() -> tuple[str, float]:
+        from aws_msk_iam_sasl_signer import MSKAuthTokenProvider
+
+        token, expires_ms = MSKAuthTokenProvider.generate_auth_token(region)
+        return token, expires_ms / 1000
+
+    return TokenSource(fetch)

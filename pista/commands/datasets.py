@@ -30,7 +30,14 @@ def dataset() -> None:
     """Make a contract from a topic, and everything that happens to a dataset from then on."""
 
 
-for command in (lifecycle.load, lifecycle.rebuild, operating.pause, operating.resume, operating.replay_range):
+for command in (
+    lifecycle.load,
+    lifecycle.rebuild,
+    lifecycle.drop,
+    operating.pause,
+    operating.resume,
+    operating.replay_range,
+):
     dataset.add_command(command)
 
 

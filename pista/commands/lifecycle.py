@@ -6,6 +6,10 @@ from pathlib import Path
 import click
 
 from pista.commands.access import dataset_named, ingest_connection, sentences
+from pista.ingest.dropping import DropRefusedError, holdings
+from pista.ingest.dropping import drop as run_drop
+from pista.ingest.erase import EraseRefusedError
+from pista.ingest.erase import erase as run_erase
 from pista.ingest.fileload import load_file
 from pista.ingest.files import FileError
 from pista.ingest.load import BatchReport
@@ -13,6 +17,7 @@ from pista.ingest.rebuild import RebuildRefusedError, RebuildReport, Source
 from pista.ingest.rebuild import rebuild as run_rebuild
 from pista.local.environment import adopt_running_stack
 from pista.settings import Settings
+from pista.warehouse.connection import connect
 from pista.warehouse.shadow import RebuildRunningError
 
 
@@ -90,3 +95,52 @@ def _admin_dsn(settings: Settings) -> str:
             "or start the local stack with `pista up`."
         )
     return settings.postgres_dsn.get_secret_value()
+
+
+@click.command()
+@click.argument("name")
+@click.option("--reason", required=True, help="For the audit.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def drop(name: str, reason: str, yes: bool) -> None:
+    """Delete NAME: rows, raw records, quarantine, ledger and catalog; its contract must be gone already."""
+    settings = adopt_running_stack()
+    for file in (settings.datasets_dir / f"{name}.yaml", settings.datasets_dir / f"{name}.yml"):
+        if file.exists():
+            raise click.ClickException(f"{file} is there: `pista apply` would make {name} anew; remove it first")
+    admin_dsn = _admin_dsn(settings)
+    try:
+        with sentences(settings):
+            with connect(admin_dsn, f"pista drop {name}") as connection:
+                found = holdings(connection, name)
+            click.echo(
+                f"{name} has {found.rows} rows, {found.raw} raw records and {found.quarantined} records in quarantine."
+            )
+            if not yes:
+                click.confirm("Delete them for good?", abort=True)
+            run_drop(admin_dsn, name, reason=reason)
+    except (DropRefusedError, RebuildRunningError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{name} is gone." + (f" The topic {found.topic} is not touched." if found.topic else ""))
+
+
+@click.command()
+@click.argument("name")
+@click.argument("key", nargs=-1, required=True)
+@click.option("--reason", required=True, help="For the audit, which does not hold the key.")
+def erase(name: str, key: tuple[str, ...], reason: str) -> None:
+    """Remove KEY (a value each key column, in clear) from NAME: row, raw records, quarantine, and its way back."""
+    settings = adopt_running_stack()
+    dataset = dataset_named(settings, name, source=True)
+    admin_dsn = _admin_dsn(settings)
+    try:
+        with sentences(settings):
+            report = run_erase(admin_dsn, dataset, settings, key, reason=reason)
+    except (EraseRefusedError, RebuildRunningError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(
+        f"Erased: {report.rows} rows, {report.raw} raw records, {report.quarantined} records in quarantine. "
+        "Replays and rebuilds do not bring them back; events from now on are new data."
+    )
+    if report.marts:
+        click.echo(f"To be built again: {', '.join(report.marts)}.")
+    click.echo(f"The topic {dataset.topic} still holds the records until its retention or compaction removes them.")

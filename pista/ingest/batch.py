@@ -24,6 +24,7 @@ class Batch:
     """Records of one read, decoded, in the order of their positions within each partition."""
 
     dataset: Dataset
+    decoder: Decoder
     records: Records
     stored: Records | None  # the same records as raw shall keep them; None: not at all
     epochs: np.ndarray  # int32, a record
@@ -94,6 +95,7 @@ def make_batch(
     stored = decoder.stored(records) if decoder.dataset.keep_raw else None
     return Batch(
         decoder.dataset,
+        decoder,
         records,
         stored,
         epochs,

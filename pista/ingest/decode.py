@@ -44,6 +44,7 @@ class Decoder:
         self._format = None if from_raw and personal else make_format(dataset, settings)
         self._value_max_bytes = settings.value_max_bytes
         self._known = known_fields(dataset)
+        self._settings, self._from_raw = settings, from_raw
         self._last: tuple[Records, Plain] | None = None
 
     def decode(self, records: Records) -> Decoded:
@@ -60,10 +61,19 @@ class Decoder:
             readable = replace(records, values=plain.values, keys=plain.keys)
             result = self._decode_plain(records, readable, plain)
             records = readable
+        if self._reading.merge is Merge.PATCH:
+            result = with_absent(self._reading, records, result)
         result = replace(result, unknown_fields=count_unknown(self._reading, self._known, records))
         if self._reading.merge is Merge.PATCH:
             result = with_absent(self._reading, records, result)
         return result if self._concealer is None else self._concealer.conceal(result)
+
+    def of_keys(self) -> "Decoder":
+        """A decoder of the same records that looks at nothing but the dataset's key."""
+        dataset = self.dataset
+        columns = tuple(dataset.column(name) for name in dataset.key)
+        only_key = replace(dataset, columns=columns, dropped=(), where=(), ordering=None, merge=Merge.REPLACE)
+        return Decoder(only_key, self._settings, from_raw=self._from_raw)
 
     def _decode_plain(self, records: Records, readable: Records, plain: Plain) -> Decoded:
         """Decode what another format became; its size is judged by what the broker delivered."""

@@ -60,8 +60,8 @@ class RawFeed:
     def __init__(self, dataset: Dataset, target: Dataset, settings: Settings) -> None:
         self._name = dataset.name
         self._settings = settings
-        self._decoder = Decoder(target, settings)
-        self._file_decoder = Decoder(plain(target), settings)
+        self._decoder = Decoder(target, settings, from_raw=True)
+        self._file_decoder = Decoder(plain(target), settings, from_raw=True)
 
     def losses(self, connection: Connection[TupleRow]) -> list[str]:
         """Days that retention took away, and records that were loaded while raw was not kept."""

@@ -17,6 +17,7 @@ from pista.contracts.dataset import Dataset, Merge
 from pista.ingest import floods, ledger
 from pista.ingest.batch import Batch, moment, monotonic_ms
 from pista.ingest.conditions import QuarantineFlood
+from pista.ingest.erasures import without_erased
 from pista.ingest.pausing import refuse_paused
 from pista.ingest.quarantine import store
 from pista.ingest.reasons import Reason, Rejection
@@ -66,6 +67,7 @@ class Counts:
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
+    erased: int = 0  # records of keys that were erased, which are not loaded again
 
 
 def commit_batch(
@@ -111,7 +113,8 @@ def _commit(connection: Connection[TupleRow], batch: Batch, run_id: str, kind: s
         counts, refused = write_rows(
             connection, batch, version, staged=staged, most_refused=MOST_REFUSED if guarded else len(batch.records)
         )
-        rejections = [*batch.decoded.rejections, *refused]
+        rejections = without_erased(connection, batch, [*batch.decoded.rejections, *refused])
+        counts.erased += len(batch.decoded.rejections) + len(refused) - len(rejections)
         if guarded:
             floods.refuse_flood(batch, rejections)
         store(connection, batch, rejections, run_id)
@@ -217,6 +220,8 @@ def _merge(
     *,
     only_missing: bool,
 ) -> None:
+    if dataset.key:
+        counts.erased += connection.execute(merging.forget_erased(dataset).encode()).rowcount
     if dataset.keep_raw:
         connection.execute(merging.insert_raw(dataset, only_missing=only_missing).encode())
     if dataset.merge is Merge.PATCH:
@@ -273,7 +278,7 @@ def _report(
     batch: Batch, version: int, counts: Counts, quarantined: int, lag: int | None, write_ms: float
 ) -> BatchReport:
     records = len(batch.records)
-    filtered = len(batch.decoded.filtered)
+    filtered = len(batch.decoded.filtered) + counts.erased
     loaded = records - quarantined - filtered
     times = batch.records.timestamps[batch.records.timestamps > 0]
     return BatchReport(

@@ -131,6 +131,16 @@ def open_records(
         return cursor.fetchall()
 
 
+def all_records(connection: Connection[TupleRow], dataset: str, limit: int, *, after: int = 0) -> list[Quarantined]:
+    """Lines of a dataset with an id over ``after``, resolved or not, oldest first."""
+    with connection.cursor(row_factory=class_row(Quarantined)) as cursor:
+        cursor.execute(
+            f"SELECT {COLUMNS} FROM ingest.quarantine WHERE dataset = %s AND id > %s ORDER BY id LIMIT %s".encode(),
+            (dataset, after, limit),
+        )
+        return cursor.fetchall()
+
+
 def find(connection: Connection[TupleRow], number: int) -> Quarantined | None:
     """The line of that number."""
     with connection.cursor(row_factory=class_row(Quarantined)) as cursor:

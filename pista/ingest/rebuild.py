@@ -18,6 +18,7 @@ from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset
 from pista.ingest.audit import record_audit
+from pista.ingest.erasures import without_erased
 from pista.ingest.feeds import Bookmark, Feed, RawFeed, TopicFeed, bookmark
 from pista.ingest.load import write_rows
 from pista.settings import Settings
@@ -140,7 +141,7 @@ def _concealed(dataset: Dataset, there: Mapping[str, Mapping[str, Mapping[str, o
     """Columns that another treatment of personal values is declared for than raw was written by."""
     if there is None:
         return []
-    now = {column.name: column.pii.value if column.pii else None for column in dataset.columns}
+    now = {c.name: c.pii.value if c.pii else None for c in (*dataset.columns, *dataset.dropped)}
     before = {name: column["pii"] for name, column in there["columns"].items()}
     return sorted(name for name in before if name in now and before[name] != now[name])
 
@@ -210,7 +211,7 @@ class _Rebuild:
                 counts, refused = write_rows(
                     self._connection, batch, until.version, staged=False, most_refused=len(batch.records)
                 )
-            rejections = [*batch.decoded.rejections, *refused]
+            rejections = without_erased(self._connection, batch, [*batch.decoded.rejections, *refused])
             self._report.records += len(batch.records)
             self._report.rows += counts.inserted - counts.deleted
             for rejection in rejections:

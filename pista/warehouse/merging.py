@@ -61,6 +61,25 @@ def is_binary(dataset: Dataset) -> bool:
     return dataset.framing is not Framing.NONE
 
 
+def forget_erased(dataset: Dataset) -> str:
+    """Staged records of keys that were erased since, out of the stage."""
+    return f"""
+        DELETE FROM {stage_name(dataset)} s USING ingest.erased e
+        WHERE e.dataset = {literal(dataset.name)} AND e.key_hash = {key_hash(dataset)} AND {is_past()}
+    """
+
+
+def key_hash(dataset: Dataset) -> str:
+    """Salted hash of the key of a record ``s`` whose erasure is ``e``, as SQL."""
+    return f"sha256(e.salt || convert_to(jsonb_build_array({quote_all(dataset.key, 's.')})::text, 'UTF8'))"
+
+
+def is_past() -> str:
+    """Whether a record ``s`` lies before the erasure ``e``, as SQL; what a file holds always does."""
+    known = "e.positions -> s._partition::text"
+    return f"(s._epoch < 0 OR (s._epoch, s._offset) < (({known} ->> 0)::integer, ({known} ->> 1)::bigint))"
+
+
 def insert_raw(dataset: Dataset, *, only_missing: bool) -> str:
     """Staged records into the event log; ``only_missing`` leaves out positions that are there."""
     table = raw(dataset.name)

@@ -23,9 +23,14 @@ class RebuildRunningError(Exception):
     """Another process is rebuilding the dataset."""
 
 
+def shadow_name(dataset: str) -> str:
+    """Name of the shadow of a dataset."""
+    return dataset + SUFFIX
+
+
 def shadow_of(dataset: Dataset, *, keep_raw: bool = False) -> Dataset:
     """The dataset under the name of its shadow; without a raw log unless that is replaced too."""
-    return replace(dataset, name=dataset.name + SUFFIX, keep_raw=keep_raw)
+    return replace(dataset, name=shadow_name(dataset.name), keep_raw=keep_raw)
 
 
 @contextmanager
@@ -58,6 +63,13 @@ def raise_shadow(connection: Connection[TupleRow], shadow: Dataset) -> None:
         # what refers to a dataset needs its line in the catalog
         publish_contract(connection, shadow)
         connection.execute("UPDATE catalog.datasets SET served = false WHERE name = %s", (shadow.name,))
+        connection.execute(
+            """
+            INSERT INTO ingest.erased (dataset, key_hash, salt, positions)
+            SELECT %s, key_hash, salt, positions FROM ingest.erased WHERE dataset = %s
+            """,
+            (shadow.name, served),
+        )
 
 
 def drop_shadow(connection: Connection[TupleRow], shadow: str) -> None:

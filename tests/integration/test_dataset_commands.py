@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from click.testing import CliRunner, Result
 from kafka import KafkaProducer
@@ -137,3 +138,32 @@ def test_apply_waits_until_what_the_topic_holds_is_loaded(
     drain(datasets["vuelos"], quick, run_id="test", should_stop=lambda: False, on_batch=lambda _: None)
     ((name, lag),) = wait_until_loaded(datasets, settings, 5)
     assert (name, lag.records, row_counts(admin_dsn)["vuelos"]) == ("vuelos", 0, 5)
+
+
+def test_a_nested_topic_becomes_a_table_without_a_line_of_yaml_by_hand(
+    folder: Path, kafka_server: str, create_topic: CreateTopic, settings: Settings
+) -> None:
+    topic = create_topic()
+    producer = KafkaProducer(bootstrap_servers=kafka_server)
+    for n in range(3):
+        leg = {"to": "MDE", "stops": [{"at": "PEI"}], "day": f"0{n + 1}/02/2026"}
+        value = {"sentAt": 1_764_038_400_000 + n, "flight": {"leg": leg}, "delay": str(n), "extra": {}}
+        producer.send(topic, key=json.dumps({"id": n}).encode(), value=json.dumps(value).encode())
+    producer.send(topic, key=b'{"id": 0}', value=None)
+    producer.flush(timeout=30)
+    producer.close()
+    assert run("dataset", "new", "legs", "--topic", topic).exit_code == 0
+    answer = run("dataset", "check", "legs")
+    assert answer.exit_code == 0, answer.output
+    datasets = load_datasets(folder)
+    assert settings.postgres_dsn is not None
+    admin_dsn = settings.postgres_dsn.get_secret_value()
+    migrate(admin_dsn, datasets)
+    quick = settings.model_copy(update={"drain_idle_seconds": 0.1})
+    drain(datasets["legs"], quick, run_id="test", should_stop=lambda: False, on_batch=lambda _: None)
+    names = "id, sent_at::text, flight_leg_to, flight_leg_stops, flight_leg_day::text, delay, extra"
+    with psycopg.connect(admin_dsn, options="-c timezone=UTC") as connection:
+        found = connection.execute(f"SELECT {names} FROM curated.legs ORDER BY id".encode()).fetchall()
+    assert found == [
+        (n, f"2025-11-25 02:40:00.00{n}+00", "MDE", [{"at": "PEI"}], f"2026-02-0{n + 1}", n, {}) for n in (1, 2)
+    ]

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from pista.contracts.columns import OPTIONS
-from pista.contracts.dataset import Kind
+from pista.contracts.dataset import Coercion, Kind
 from pista.contracts.extensions import EXTENSIONS
 from pista.contracts.loading import load_datasets
+from pista.contracts.paths import RECORD_FIELDS
 from pista.contracts.quality import METRICS
+from pista.contracts.reading import DIRECTIVES
 
 REPOSITORY = Path(__file__).parents[3]
 DATASETS = REPOSITORY / "datasets"
@@ -73,6 +75,14 @@ def test_the_page_has_the_options_of_each_type() -> None:
         for row in _rows("| `logicalType` | `logicalTypeOptions` |")
     }
     assert written == {kind.value: list(options) for kind, options in OPTIONS.items()}
+
+
+def test_the_page_has_the_forms_of_values_and_the_places_of_a_record() -> None:
+    forms = [name for row in _rows("| `coerce` | for |") for name in re.findall(r"`(\w+)`", row[0])]
+    assert forms == [coercion.value for coercion in Coercion]
+    assert " ".join(f"%{letter}" for letter in DIRECTIVES) in PAGE.replace("\n", " ")
+    places = [place for row in _rows("| `source` | is |") for place in re.findall(r"`record\.(\w+)`", row[0])]
+    assert tuple(places) == RECORD_FIELDS
 
 
 def test_the_page_has_the_metrics() -> None:

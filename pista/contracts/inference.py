@@ -9,6 +9,7 @@ from pista.contracts.guesses import Guess, guess, is_personal
 from pista.contracts.paths import write_source
 from pista.contracts.sampled import Field, Message, Sample, flatten, read_sample
 from pista.contracts.sampled_keys import mark_key
+from pista.contracts.sampled_kinds import kinds_note
 
 ENUM_MIN_RECORDS = 200  # fewer say nothing about the values to come
 ENUM_MAX_VALUES = 10
@@ -54,7 +55,8 @@ def infer_contract(
     columns = [line for f in fields for line in _column(f, sample)]
     if not any(line.startswith("      - name:") for line in columns):
         raise InferenceError(f"no field of {len(sample.rows)} sampled records of {topic} has a type that is supported")
-    head = _header(name, topic, sample, fields, keyed, notes)
+    mixed = kinds_note(fields, sample) if not sample.debezium else None
+    head = _header(name, topic, sample, fields, keyed, [*notes, *([mixed] if mixed else [])])
     return "\n".join([*head, *_topic(name, topic, sample, fields, message_format, framing), *columns, ""])
 
 

@@ -208,7 +208,7 @@ def test_a_check_says_what_would_become_of_records_and_writes_nothing(
     assert [file.name for file in folder.iterdir()] == ["legs.yaml"]
 
 
-def test_what_check_refuses(folder: Path, create_topic: CreateTopic) -> None:
+def test_what_check_refuses(folder: Path, kafka_server: str, create_topic: CreateTopic) -> None:
     (folder / "legs.yaml").write_text(CONTRACT.format(topic="nowhere"), encoding="utf-8")
     for arguments, message in (
         (("leg",), "leg is no dataset; did you mean legs?"),
@@ -217,6 +217,15 @@ def test_what_check_refuses(folder: Path, create_topic: CreateTopic) -> None:
         answer = run("dataset", "check", *arguments)
         assert answer.exit_code == 1
         assert message in answer.output
+    hashed = CONTRACT.format(topic=create_topic()).replace(
+        "{property: source, value: leg.id}", "{property: pii, value: hash}"
+    )
+    hashed = hashed.replace("primaryKey: true,", "primaryKey: true, classification: internal,")
+    (folder / "legs.yaml").write_text(hashed, encoding="utf-8")
+    publish(kafka_server, load_datasets(folder)["legs"].topic or "", (None, b'{"type": "LEG", "leg": "Ana"}'))
+    answer = run("dataset", "check", "legs")
+    assert answer.exit_code == 1
+    assert "PISTA_PII_SECRET" in answer.output
     (folder / "legs.yaml").write_text(CONTRACT.format(topic="nowhere").replace("%d/%m/%Y", "dd/MM"), encoding="utf-8")
     answer = run("dataset", "check", "legs")
     assert answer.exit_code == 1

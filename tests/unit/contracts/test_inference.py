@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pista.contracts.contract import read_contract
-from pista.contracts.dataset import Coercion, Column, Dataset, Format, Framing, Kind, LogicalType, Origin
+from pista.contracts.dataset import Coercion, Column, Dataset, Filter, Format, Framing, Kind, LogicalType, Origin
 from pista.contracts.inference import InferenceError, infer_contract
 from pista.contracts.names import column_name_problem
 from pista.contracts.sampled import column_name
@@ -216,6 +216,25 @@ def test_change_events_of_debezium(wrapped: bool) -> None:
 def test_a_schema_beside_the_row_is_left_out() -> None:
     dataset, _ = inferred([(None, b'{"schema": {"type": "struct"}, "payload": {"n": 1, "m": {"k": 2}}}')])
     assert [(c.name, c.path) for c in dataset.columns] == [("n", ("payload", "n")), ("m_k", ("payload", "m", "k"))]
+
+
+def test_kinds_of_records_that_a_topic_mixes_are_told() -> None:
+    kinds: list[dict[str, object]] = [{"m": {"type": "LEG"}, "leg": 1}, {"m": {"type": "CREW"}, "crew": 2}]
+    messages: list[Message] = [(None, json.dumps(row).encode()) for row in kinds * 3]
+    _, text = inferred(messages)
+    assert "# Messages are of several kinds, told apart by m.type: LEG (3), CREW (3)." in text
+    entry = '{property: where, value: {"m.type": "LEG"}}'
+    assert entry in text
+    said = f"customProperties:\n  - {entry}\nschema:"
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "trips.yaml"
+        path.write_text(text.replace("schema:", said, 1), encoding="utf-8")
+        chosen = read_contract(path).dataset
+    assert chosen is not None
+    assert chosen.where == (Filter("m.type", Origin.VALUE, ("m", "type"), ("LEG",)),)
+    states: list[dict[str, object]] = [{"state": "on", "n": 1}, {"state": "off", "n": 1}]
+    assert "several kinds" not in inferred([(None, json.dumps(row).encode()) for row in states * 3])[1]
+    assert "several kinds" not in inferred(messages[:4])[1], "too few"
 
 
 def test_a_format_and_what_was_seen_of_it_are_said() -> None:

@@ -100,7 +100,14 @@ def check(name: str, sample: int) -> None:
         click.echo("\nA mart reads no topic: there is nothing to try.")
         return
     with sampling.spoken_errors(settings):
-        trial = checking.try_contract(target, settings, sampling.newest_records(settings, target.topic, sample))
+        try:
+            records = sampling.newest_records(settings, target.topic, sample)
+        except (sampling.TopicMissingError, sampling.TopicEmptyError) as error:
+            if isinstance(error, sampling.TopicMissingError) and target.partitions is None:
+                raise
+            click.echo(f"\nThere is nothing to try: {error}.")
+            return
+        trial = checking.try_contract(target, settings, records)
     click.echo(f"\nTried on the newest {trial.records} records of {target.topic}:")
     for line in trial.lines():
         click.echo(f"  {line}")

@@ -32,6 +32,14 @@ class SampleError(Exception):
     """There is nothing to sample, or it cannot be read."""
 
 
+class TopicMissingError(SampleError):
+    """There is no such topic."""
+
+
+class TopicEmptyError(SampleError):
+    """The topic has no records."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plain:
     """Sampled messages made plain, and how they stood in the topic."""
@@ -46,21 +54,23 @@ def newest_records(settings: Settings, topic: str, count: int) -> Records:
     """The newest records of the topic, an even share of each partition; the reader gives up by itself.
 
     Raises:
-        SampleError: there is no such topic, or it is empty.
+        TopicMissingError: there is no such topic.
+        TopicEmptyError: it has no records.
+        SampleError: it cannot be read.
     """
     state = describe_topics(client_options(settings), [topic])[topic]
     if state is None:
-        raise SampleError(f"there is no topic {topic} at {settings.kafka_bootstrap}")
+        raise TopicMissingError(f"there is no topic {topic} at {settings.kafka_bootstrap}")
     if state.error is not None:
         raise SampleError(f"the topic {topic} cannot be read: {state.error}")
     share = -(-count // len(state.end))
     starts = {p: max(state.beginning[p], end - share) for p, end in state.end.items()}
     if starts == state.end:
-        raise SampleError(f"the topic {topic} is empty")
+        raise TopicEmptyError(f"the topic {topic} is empty")
     with closing(make_reader(settings, topic)) as reader:
         chunk = reader.read(starts, state.end, max_records=count, max_bytes=SAMPLE_MAX_BYTES, wait=0)
     if not len(chunk.records):  # compacted away, or transactions that were aborted
-        raise SampleError(f"the topic {topic} has no record among its newest {count} offsets")
+        raise TopicEmptyError(f"the topic {topic} has no record among its newest {count} offsets")
     return chunk.records
 
 

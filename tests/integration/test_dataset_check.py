@@ -167,8 +167,8 @@ def test_a_check_says_what_would_become_of_records_and_writes_nothing(
     path = folder / "legs.yaml"
     path.write_text(CONTRACT.format(topic=topic), encoding="utf-8")
     answer = run("dataset", "check", "legs")
-    assert answer.exit_code == 1
-    assert f"the topic {topic} is empty" in answer.output
+    assert answer.exit_code == 0
+    assert f"There is nothing to try: the topic {topic} is empty." in answer.output
     good = [
         {"type": "LEG", "leg": {"id": f"A{n}"}, "delay": str(n), "day": "25/11/2026", "gate": "B"} for n in range(3)
     ]
@@ -226,6 +226,11 @@ def test_what_check_refuses(folder: Path, kafka_server: str, create_topic: Creat
     answer = run("dataset", "check", "legs")
     assert answer.exit_code == 1
     assert "PISTA_PII_SECRET" in answer.output
+    managed = CONTRACT.format(topic="nowhere").replace("where,", "managed, value: true}\n  - {property: where,")
+    (folder / "legs.yaml").write_text(managed, encoding="utf-8")
+    answer = run("dataset", "check", "legs")
+    assert answer.exit_code == 0, answer.output
+    assert "There is nothing to try: there is no topic nowhere" in answer.output
     (folder / "legs.yaml").write_text(CONTRACT.format(topic="nowhere").replace("%d/%m/%Y", "dd/MM"), encoding="utf-8")
     answer = run("dataset", "check", "legs")
     assert answer.exit_code == 1

@@ -1,28 +1,20 @@
 """Connection options of every Kafka client, from the settings."""
 
 import importlib.util
-import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import kafka.errors
-
 from pista.kafka.errors import AccessError
+from pista.kafka.network import REFUSED, NetworkClient, Socket
 from pista.kafka.tokens import TokenSource, msk_tokens
 from pista.settings import KafkaProtocol, SaslMechanism, Settings
 
 TLS = {KafkaProtocol.SSL, KafkaProtocol.SASL_SSL}
 SASL = {KafkaProtocol.SASL_PLAINTEXT, KafkaProtocol.SASL_SSL}
-NO_ACCESS = (
-    kafka.errors.SaslAuthenticationFailedError,
-    kafka.errors.AuthorizationError,
-    kafka.errors.UnsupportedSaslMechanismError,
-)
-PROBE_SECONDS = 1.0
 
 
 class KafkaNotConfiguredError(Exception):
@@ -40,7 +32,7 @@ class Connection:
     key_file: Path | None = None
     mechanism: str | None = None
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     tokens: TokenSource | None = None
 
     def for_kafka_python(self) -> dict[str, Any]:
@@ -49,9 +41,8 @@ class Connection:
         found.update(
             _given(
                 security_protocol=None if self.protocol is KafkaProtocol.PLAINTEXT else str(self.protocol),
-                ssl_cafile=self.ca_file and str(self.ca_file),
-                ssl_certfile=self.cert_file and str(self.cert_file),
-                ssl_keyfile=self.key_file and str(self.key_file),
+                kafka_client=None if self.protocol is KafkaProtocol.PLAINTEXT else NetworkClient,
+                ssl_context=self._ssl_context() if self.protocol in TLS else None,
                 sasl_mechanism=self.mechanism,
                 sasl_plain_username=self.username,
                 sasl_plain_password=self.password,
@@ -59,6 +50,13 @@ class Connection:
             )
         )
         return found
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.cert_file is not None:
+            context.load_cert_chain(self.cert_file, self.key_file)
+        context.sslsocket_class = Socket
+        return context
 
     def for_confluent(self) -> dict[str, Any]:
         """Properties of librdkafka."""
@@ -186,40 +184,12 @@ def servers(options: Mapping[str, Any]) -> list[str]:
 
 @contextmanager
 def access_errors(options: Mapping[str, Any]) -> Iterator[None]:
-    """Around calls of kafka-python: say why the broker does not let us in, instead of that it does not answer.
+    """Around calls of kafka-python: one error for every way of not being let in.
 
     Raises:
         AccessError: user, certificate, token or permission is not what the broker takes.
     """
-    place = f"Kafka at {','.join(servers(options))}"
     try:
         yield
-    except NO_ACCESS as error:
-        raise AccessError(f"{place}: {error}") from error
-    except kafka.errors.KafkaTimeoutError as error:
-        # the client keeps the reason to its log and tries again until time is up
-        tokens = options.get("sasl_oauth_token_provider")
-        if tokens is not None:
-            tokens.token()
-        if "SSL" in options.get("security_protocol", ""):
-            for server in servers(options):
-                _probe(place, server, options)
-        raise error from None
-
-
-def _probe(place: str, server: str, options: Mapping[str, Any]) -> None:
-    """Shake hands, and see whether one of the two turns the other's certificate down."""
-    context = ssl.create_default_context(cafile=options.get("ssl_cafile"))
-    if options.get("ssl_certfile"):
-        context.load_cert_chain(options["ssl_certfile"], options["ssl_keyfile"])
-    host, _, port = server.rpartition(":")
-    try:
-        with (
-            socket.create_connection((host, int(port)), PROBE_SECONDS) as plain,
-            context.wrap_socket(plain, server_hostname=host) as secured,
-        ):
-            secured.recv(1)  # the broker's verdict on our certificate comes after its part of the handshake
-    except ssl.SSLError as error:
-        raise AccessError(f"{place}: {error.reason or error}") from error
-    except OSError:
-        pass  # it is away, or has nothing to say: not a matter of access
+    except (*REFUSED, AccessError) as error:
+        raise AccessError(f"Kafka at {','.join(servers(options))}: {error}") from error

@@ -18,11 +18,12 @@ log = logging.getLogger(__name__)
 OUT_OF_RANGE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION}
 NO_ACCESS = {
     KafkaError._AUTHENTICATION,
-    KafkaError._SSL,
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 }
+BROKEN = {KafkaError._SSL, KafkaError._TRANSPORT}
+NO_TOKEN = "Failed to acquire SASL OAUTHBEARER token"  # noqa: S105 - not a refusal: the next try may get one
 # the client wants to know a group's coordinator, although no group is used
 NO_MATTER = {KafkaError.GROUP_AUTHORIZATION_FAILED}
 
@@ -42,6 +43,7 @@ OPTIONS: dict[str, Any] = {
     "reconnect.backoff.max.ms": 1000,
     "socket.timeout.ms": 10_000,
     "socket.keepalive.enable": True,
+    "log_level": 2,  # of what it would log, errors come to error_cb too
 }
 
 
@@ -52,6 +54,9 @@ class ConfluentConsumer:
         self._topic = topic
         self._positions: dict[int, int] = {}
         self._failure: ClientError | None = None
+        self._trouble = ""
+        if "oauth_cb" in options:
+            options["oauth_cb"]("")  # where there is no token, its error says why
         self._consumer = Consumer({**OPTIONS, **options, "error_cb": self._note}, logger=log)
 
     def assign(self, starts: Mapping[int, int]) -> None:
@@ -110,8 +115,11 @@ class ConfluentConsumer:
         failure = self._translated(error)
         if isinstance(failure, AccessError):
             self._failure = failure
-        else:
-            log.info("%s", failure)
+            return
+        trouble = error.str().partition(" (after ")[0]  # what follows differs each time
+        if trouble != self._trouble:  # it tries again many times a second
+            self._trouble = trouble
+            log.warning("%s", failure)
 
     def _translated(self, error: KafkaError, message: Message | None = None) -> ClientError:
         place = f"topic {self._topic}"
@@ -120,7 +128,9 @@ class ConfluentConsumer:
         text = f"{place}: {error.str()} ({error.name()})"
         if error.code() in OUT_OF_RANGE:
             return OffsetOutOfRangeError(text)
-        if error.code() in NO_ACCESS:
+        if error.code() in NO_ACCESS and NO_TOKEN not in text:
+            return AccessError(text)
+        if error.code() in BROKEN and "certificate" in text:  # one of the two turned the other's down
             return AccessError(text)
         return ClientError(text)
 

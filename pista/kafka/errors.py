@@ -6,6 +6,7 @@ All are ``kafka.errors.KafkaError``, so that a caller handles both clients alike
 - ``CallTimeoutError``: a call did not return within its deadline
 - ``ReaderStalledError``: the broker has records that the client does not deliver
 - ``OffsetOutOfRangeError``: the log does not reach back, or not up, to where reading should start
+- ``TokenError``: there is no token to show to the broker
 - ``AccessError``: the broker does not let us in; trying again does not help
 """
 
@@ -29,6 +30,10 @@ class ReaderStalledError(ClientError):
 
 class OffsetOutOfRangeError(ClientError):
     """The log does not hold the offset from which to read. No record is skipped: nothing was read."""
+
+
+class TokenError(ClientError):
+    """There is no token to show to the broker: AWS does not answer, or the process has no credentials."""
 
 
 class AccessError(ClientError):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
-from pista.kafka.errors import AccessError
+from pista.kafka.errors import TokenError
 
 MARGIN_SECONDS = 60.0
 
@@ -28,7 +28,7 @@ class TokenSource(AbstractTokenProvider):  # type: ignore[misc] # kafka-python h
         """A token that is good for a minute at least; kafka-python asks at each connection.
 
         Raises:
-            AccessError: there is none to be had.
+            TokenError: there is none to be had.
         """
         return self.with_expiry()[0]
 
@@ -36,14 +36,14 @@ class TokenSource(AbstractTokenProvider):  # type: ignore[misc] # kafka-python h
         """The token and when it expires, seconds since 1970; confluent-kafka's ``oauth_cb``.
 
         Raises:
-            AccessError: there is none to be had.
+            TokenError: there is none to be had.
         """
         with self._lock:
             if self._clock() >= self._expires - MARGIN_SECONDS:
                 try:
                     self._token, self._expires = self._fetch()
                 except Exception as error:  # of AWS's libraries, which have no common base
-                    raise AccessError(f"no token for Kafka: {type(error).__name__}: {error}") from error
+                    raise TokenError(f"no token for Kafka: {type(error).__name__}: {error}") from error
             return self._token, self._expires
 
 
@@ -54,7 +54,10 @@ def msk_tokens(region: str) -> TokenSource:
     def fetch() -> tuple[str, float]:
         from aws_msk_iam_sasl_signer import MSKAuthTokenProvider
 
-        token, expires_ms = MSKAuthTokenProvider.generate_auth_token(region)
+        try:
+            token, expires_ms = MSKAuthTokenProvider.generate_auth_token(region)
+        except AttributeError as error:  # how the signer trips over credentials that are None
+            raise LookupError("this process has no AWS credentials") from error
         return token, expires_ms / 1000
 
     return TokenSource(fetch)

@@ -1,8 +1,8 @@
 """What the broker says of topics: identity, partitions, and the offsets between which records can be read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import OffsetSpec
@@ -13,6 +13,8 @@ from kafka.protocol.consumer.offsets import OffsetTimestamp
 from pista.contracts.dataset import Dataset
 from pista.kafka.client import access_errors, servers
 from pista.kafka.watchdog import Worker
+
+T = TypeVar("T")
 
 UNKNOWN_TOPIC = 3  # the protocol's UNKNOWN_TOPIC_OR_PARTITION
 
@@ -51,16 +53,19 @@ class TopicAdmin:
         self._timeout_ms = int(timeout * 900)
         self._worker = Worker(f"Kafka at {','.join(servers(options))}")
         try:
-            self._client = self._worker.call("connecting", timeout, self._connect)
+            self._client = self._call("connecting", self._connect)
         except BaseException:
             self._worker.end()
             raise
 
     def _connect(self) -> KafkaAdminClient:
+        return KafkaAdminClient(
+            **self._options, request_timeout_ms=self._timeout_ms, bootstrap_timeout_ms=self._timeout_ms
+        )
+
+    def _call(self, what: str, function: Callable[[], T]) -> T:
         with access_errors(self._options):
-            return KafkaAdminClient(
-                **self._options, request_timeout_ms=self._timeout_ms, bootstrap_timeout_ms=self._timeout_ms
-            )
+            return self._worker.call(what, self._timeout, function)
 
     def describe(self, names: Iterable[str]) -> dict[str, TopicState | None]:
         """State of each topic, None for one that does not exist, in one round trip a kind of question.
@@ -72,10 +77,8 @@ class TopicAdmin:
         wanted = sorted(set(names))
         if not wanted:
             return {}
-        return self._worker.call(
-            f"describing {', '.join(wanted[:3])}{', ...' if wanted[3:] else ''}",
-            self._timeout,
-            lambda: self._describe(wanted),
+        return self._call(
+            f"describing {', '.join(wanted[:3])}{', ...' if wanted[3:] else ''}", lambda: self._describe(wanted)
         )
 
     def offsets_at(self, topic: str, timestamp_ms: int) -> dict[int, int]:
@@ -89,8 +92,8 @@ class TopicAdmin:
             TopicUnreadableError: the topic does not exist, or cannot be read.
             KafkaError: the broker did not answer in time, or refused.
         """
-        return self._worker.call(
-            f"offsets of {topic} at {timestamp_ms} ms", self._timeout, lambda: self._offsets_at(topic, timestamp_ms)
+        return self._call(
+            f"looking up offsets of {topic} at {timestamp_ms} ms", lambda: self._offsets_at(topic, timestamp_ms)
         )
 
     def _offsets_at(self, topic: str, timestamp_ms: int) -> dict[int, int]:
@@ -108,9 +111,7 @@ class TopicAdmin:
 
     def _describe(self, wanted: list[str]) -> dict[str, TopicState | None]:
         found, errors = {}, {}
-        with access_errors(self._options):
-            described = self._client.describe_topics(wanted)
-        for topic in described:
+        for topic in self._client.describe_topics(wanted):
             if topic["error_code"] == UNKNOWN_TOPIC:
                 continue
             error = _trouble(topic)
@@ -153,7 +154,7 @@ class TopicAdmin:
             AccessError: the broker does not let us in.
             KafkaError: the broker did not answer in time, or refused.
         """
-        return self._worker.call(f"creating {dataset.topic}", self._timeout, lambda: self._create(dataset))
+        return self._call(f"creating {dataset.topic}", lambda: self._create(dataset))
 
     def _create(self, dataset: Dataset) -> bool:
         assert dataset.topic is not None

@@ -270,6 +270,7 @@ class _Drain:
             max_records=self._settings.batch_max_records,
             max_bytes=self._settings.batch_max_bytes,
             wait=POLL_SECONDS,
+            max_seconds=self._settings.batch_max_seconds,
         )
         if all(chunk.positions[p] == entry.next_offset for p, entry in own.items()):
             return None

@@ -29,7 +29,7 @@ class Account:
     quarantined: int
     filtered: int
     missing: int  # offsets between two ranges that belong to neither
-    in_raw: int | None  # None: this dataset keeps no raw records, or some were erased
+    in_raw: int | None  # None: this dataset keeps no raw records
     in_quarantine: int
     retried: int  # quarantined records that were loaded later
 

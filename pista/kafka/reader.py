@@ -8,6 +8,7 @@ markers leave gaps, so the end is judged by position and never by counting recor
 
 import importlib.util
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -73,14 +74,22 @@ class Reader:
         self._session: _Session | None = None
 
     def read(
-        self, starts: Mapping[int, int], ends: Mapping[int, int], *, max_records: int, max_bytes: int, wait: float
+        self,
+        starts: Mapping[int, int],
+        ends: Mapping[int, int],
+        *,
+        max_records: int,
+        max_bytes: int,
+        wait: float,
+        max_seconds: float = math.inf,
     ) -> Chunk:
         """Records from ``starts`` until each partition has reached its end in ``ends`` or a cap is met.
 
         A chunk holds at most ``max_records``. Its last poll asks for no more records than fit into what is
         left of ``max_bytes`` at the mean size so far, so it exceeds ``max_bytes`` by those that are larger;
         beside it the client buffers up to 64 MiB. Records past ``ends`` that came along are in it too.
-        Where nothing is left to read it waits up to ``wait`` seconds for the first new record.
+        Where nothing is left to read it waits up to ``wait`` seconds for the first new record. Once something was
+        read, it goes on for ``max_seconds`` at most, so that a slow broker does not hold back what is here already.
 
         Raises:
             OffsetOutOfRangeError: the log does not hold one of ``starts``.
@@ -92,7 +101,7 @@ class Reader:
         session = self._session = self._session or _Session(self._connect, self._topic)
         try:
             return session.worker.call(
-                "reading", CALL_SECONDS, lambda: session.read(starts, ends, max_records, max_bytes, wait)
+                "reading", CALL_SECONDS, lambda: session.read(starts, ends, max_records, max_bytes, wait, max_seconds)
             )
         except BaseException:
             self.close()
@@ -117,13 +126,20 @@ class _Session:
         self._mean = 0.0  # bytes of a record; 0: not known yet
 
     def read(
-        self, starts: Mapping[int, int], ends: Mapping[int, int], max_records: int, max_bytes: int, wait: float
+        self,
+        starts: Mapping[int, int],
+        ends: Mapping[int, int],
+        max_records: int,
+        max_bytes: int,
+        wait: float,
+        max_seconds: float,
     ) -> Chunk:
         found: list[Records] = []
+        until = math.inf
         count = size = failures = 0  # size: bytes of keys and values
         reached = dict(starts)
         moved_at = time.monotonic()
-        while count < max_records and size < max_bytes:
+        while count < max_records and size < max_bytes and time.monotonic() < until:
             self.worker.beat()
             left = POLL_SECONDS if _behind(reached, ends) else moved_at + wait - time.monotonic()
             try:
@@ -141,6 +157,7 @@ class _Session:
                 time.sleep(RETRY_SECONDS)
                 continue
             if records:
+                until = min(until, time.monotonic() + max_seconds)
                 found.append(records)
                 count += len(records)
                 size += records.size

@@ -56,6 +56,15 @@ def test_maintenance_makes_partitions_and_drops_what_is_past_its_retention(
     days = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'raw.weather'::regclass"
     with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
         admin.execute("SELECT ingest.ensure_raw_partition('weather', current_date - 400)")
+        admin.execute(
+            """
+            INSERT INTO ingest.quarantine (dataset, topic, epoch, partition, "offset", order_time, timestamp, reason,
+                detail, run_id, quarantined_at)
+            SELECT 'weather', 't', 0, 0, age, now(), now(), 'not_json', '', 'r', now() - make_interval(days => age)
+            FROM unnest(ARRAY[1, 400]) AS age
+            """
+        )
         assert admin.execute(days).fetchone() == (2,), "the default one and an old one"
         assert defs.resolve_job_def("maintenance").execute_in_process(instance=instance).success
         assert admin.execute(days).fetchone() == (4,), "the default one and three days"
+        assert admin.execute('SELECT "offset" FROM ingest.quarantine').fetchall() == [(1,)]

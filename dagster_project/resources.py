@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pista.ingest.pausing import Pause
     from pista.ingest.reconcile import Account
     from pista.ingest.spans import Span
-    from pista.ingest.upkeep import Level
+    from pista.ingest.upkeep import Level, Purged
     from pista.warehouse.maintenance import Upkeep
     from pista.warehouse.marts import MartReport
     from pista.warehouse.quality import RuleResult
@@ -104,6 +104,14 @@ class Platform:
 
         with self.connect("pista maintenance") as connection:
             return maintain(connection, datasets)
+
+    @without_row_values()
+    def purge_quarantine(self) -> list[Purged]:
+        """What the retention of quarantine takes from each dataset."""
+        from pista.ingest.upkeep import purge_quarantine
+
+        with self.connect("pista maintenance") as connection:
+            return purge_quarantine(connection, self.settings.quarantine_retention_days)
 
     def row_count(self, dataset: str) -> int | None:
         """Rows of the served table as of its last publication; None before the first."""

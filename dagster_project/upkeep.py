@@ -38,7 +38,7 @@ def reconcile_job(sources: Sequence[Dataset]) -> dg.JobDefinition:
 
 
 def maintenance_job(datasets: Sequence[Dataset]) -> dg.JobDefinition:
-    """The job that keeps the raw log and the statistics of tables in order."""
+    """The job that keeps the raw log, quarantine and the statistics of tables in order."""
 
     @dg.op(name="maintain_tables", out=dg.Out(dg.Nothing))
     def maintain(context: dg.OpExecutionContext, platform: dg.ResourceParam[Platform]) -> None:
@@ -47,10 +47,18 @@ def maintenance_job(datasets: Sequence[Dataset]) -> dg.JobDefinition:
                 context.log.info(
                     "%s: dropped %d days of raw, moved %d records.", upkeep.dataset, upkeep.dropped, upkeep.moved
                 )
+        for purged in platform.purge_quarantine():
+            context.log.info(
+                "%s: dropped %d resolved and %d open records of quarantine.",
+                purged.dataset,
+                purged.resolved,
+                purged.open,
+            )
 
     @dg.job(
         name=MAINTENANCE,
-        description="Makes raw partitions ahead, drops days of raw past their retention, and analyses tables.",
+        description="Makes raw partitions ahead, drops days of raw and records of quarantine past their retention, and "
+        "analyses tables.",
     )
     def job() -> None:
         maintain()

@@ -59,3 +59,22 @@ def test_maintenance_makes_partitions_and_drops_what_is_past_its_retention(
         assert admin.execute(days).fetchone() == (2,), "the default one and an old one"
         assert defs.resolve_job_def("maintenance").execute_in_process(instance=instance).success
         assert admin.execute(days).fetchone() == (4,), "the default one and three days"
+
+
+def test_maintenance_deletes_what_lay_in_quarantine_for_longer_than_it_is_kept(
+    defs: dg.Definitions, instance: dg.DagsterInstance, database: Any
+) -> None:
+    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
+        admin.execute(
+            """
+            INSERT INTO ingest.quarantine (dataset, topic, epoch, partition, "offset", order_time, timestamp, reason,
+                detail, run_id, quarantined_at)
+            SELECT 'weather', 't', 0, 0, days, now(), now(), 'not_json', 'd', 'r', now() - make_interval(days => days)
+            FROM unnest(ARRAY[89, 91]) AS days
+            """
+        )
+        assert defs.resolve_job_def("maintenance").execute_in_process(instance=instance).success
+        assert admin.execute('SELECT "offset" FROM ingest.quarantine').fetchall() == [(89,)]
+        assert admin.execute("SELECT command, detail ->> 'open' FROM ingest.audit").fetchall() == [
+            ("quarantine purge", "1")
+        ]

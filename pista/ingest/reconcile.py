@@ -5,13 +5,14 @@ something, or the code is wrong. That is what it is for.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from psycopg import Connection, IsolationLevel
 from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset
+from pista.ingest.gaps import Gap, find_records, given_up
 from pista.warehouse.names import raw
 
 
@@ -107,4 +108,21 @@ def _accounts(connection: Connection[TupleRow], dataset: Dataset, window: timede
         """.encode(),
         {"dataset": dataset.name, "window": window, "keeps_raw": dataset.keep_raw},
     ).fetchall()
-    return [Account(dataset.name, *row) for row in rows]
+    gaps = given_up(connection, dataset.name)
+    return [_without(connection, Account(dataset.name, *row), gaps) for row in rows]
+
+
+def _without(connection: Connection[TupleRow], account: Account, gaps: Iterable[Gap]) -> Account:
+    """The account without what an operator gave up: it lies between two ranges, or beyond all of them."""
+    for gap in gaps:
+        place = (account.epoch, account.partition)
+        if place == (gap.epoch, gap.partition) and account.start <= gap.first and gap.end <= account.end:
+            found = find_records(connection, account.dataset, gap)
+            account = replace(
+                account,
+                missing=account.missing - (gap.end - gap.first),
+                in_raw=None if account.in_raw is None else account.in_raw - found.in_raw,
+                in_quarantine=account.in_quarantine - found.in_quarantine,
+                retried=account.retried - found.retried,
+            )
+    return account

@@ -336,14 +336,15 @@ def test_a_batch_that_postgresql_refuses_as_a_whole_is_a_flood_and_nothing_is_lo
 
 
 def test_a_replay_under_a_stricter_contract_does_not_count_a_record_twice(lab: Lab) -> None:
-    lab.produce([event("a", pax=1)], partition=0)
+    lab.produce([event("a", pax=1), event("a", pax=7)], partition=0)
     lab.drain()
     pax = replace(lab.dataset.columns[2], minimum=5)
     columns = (*lab.dataset.columns[:2], pax, *lab.dataset.columns[3:])
     lab.dataset = replace(lab.dataset, columns=columns, contract_hash="strict")
     lab.migrate()
     with connect(lab.settings.ingest_dsn.get_secret_value(), "test") as connection:  # type: ignore[union-attr]
-        list(again.replay(connection, lab.dataset, lab.settings, {0: (0, 1)}, run_id="replay"))
+        (report,) = again.replay(connection, lab.dataset, lab.settings, {0: (0, 2)}, run_id="replay")
+    assert report.quarantined == 1
     lab.reconcile()
 
 

@@ -8,7 +8,7 @@ from pista.ingest import again
 from pista.ingest.reconcile import Account, reconcile
 from pista.warehouse.connection import connect
 
-from .conftest import Lab, event
+from .conftest import Command, Lab, event
 
 HOUR = timedelta(hours=1)
 
@@ -63,6 +63,23 @@ def test_damage_is_a_sentence(loaded: Lab, damage: str, sentence: str) -> None:
     (fault,) = faults(loaded)
     assert fault.startswith("dataset legs, partition 0, offsets [0, 7): ")
     assert fault.endswith(sentence)
+
+
+def test_what_an_operator_gave_up_is_not_missing_and_may_come_later(loaded: Lab, command: Command) -> None:
+    loaded.produce([event(str(n), state="on" if n % 2 else "lost") for n in range(6)], partition=0)
+    done = command("offsets", "reset", "legs", "--to", "0:10", "--reason", "a test of producers", "--yes")
+    assert done.exit_code == 0, done.output
+    loaded.drain()
+    (account,) = accounts(loaded)
+    assert (account.start, account.end, account.missing, account.faults) == (0, 13, 0, [])
+    command("dataset", "replay", "legs", "--partition", "0", "--from", "8", "--to", "10")
+    assert loaded.value("SELECT count(*) FROM raw.legs") == 7
+    assert faults(loaded) == []
+    command("offsets", "reset", "legs", "--to", "0:2", "--reason", "and all of it after all", "--yes")
+    loaded.drain()
+    assert loaded.value("SELECT count(*) FROM raw.legs") == 7
+    assert loaded.value("SELECT count(*) FROM ingest.quarantine") == 6
+    assert faults(loaded) == []
 
 
 def test_what_is_older_than_the_window_is_not_read(loaded: Lab) -> None:

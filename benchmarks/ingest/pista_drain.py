@@ -50,15 +50,17 @@ def main() -> None:
     from pista.settings import Settings
 
     topic, rows = sys.argv[1], int(sys.argv[2])
+    settings = Settings()
     committed = 0
 
     def count(report: BatchReport) -> None:
         nonlocal committed
+        assert str(report.client).startswith(settings.kafka_client), report.client
         committed += report.records
 
     drain(
         replace(flights(), topic=topic),
-        Settings(),
+        settings,
         run_id=f"benchmark-{os.getpid()}",
         should_stop=lambda: committed >= rows,
         on_batch=count,

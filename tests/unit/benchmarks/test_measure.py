@@ -1,6 +1,7 @@
 """What a program costs is counted whole: children, memory of the tree, and nothing left behind."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -72,8 +73,8 @@ def test_a_failure_says_how_and_shows_the_log(
 
 
 def test_a_server_answers_for_children_that_live_and_that_have_ended(eventually: Callable[..., Any]) -> None:
-    text = NESTED + f"subprocess.Popen([sys.executable, '-c', {(BURN.format(seconds=0.4) + 'input()')!r}]).wait()"
-    with subprocess.Popen(program(text), stdin=subprocess.PIPE) as server:
+    living = BURN.format(seconds=0.4) + "import signal; signal.pause()"
+    text = NESTED + f"subprocess.run([sys.executable, '-c', {living!r}])"
+    with subprocess.Popen(program(text), start_new_session=True) as server:
         eventually(lambda: server_cpu(server.pid) >= 0.8)
-        os.close(server.stdin.fileno() if server.stdin else -1)
-        server.kill()
+        os.killpg(server.pid, signal.SIGKILL)

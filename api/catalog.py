@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -64,6 +64,8 @@ class Dataset:
     freshness: timedelta | None
     columns: Mapping[str, Column]  # in the contract's order
     system_columns: Mapping[str, Column]
+    paused_at: datetime | None = None  # since when an operator keeps it from being loaded or built
+    paused_reason: str | None = None
 
     def column(self, name: str) -> Column | None:
         """The column of that name, the contract's or the system's."""
@@ -86,7 +88,7 @@ class Catalog:
 _COLUMN_FIELDS = ", ".join(Column.__slots__)  # by name: a later schema may have more
 _DATASETS = f"""
 SELECT d.name, d.kind, d.contract_version, d.contract_hash, d.description, d.domain, d.tags, d.status,
-       d.owner, d.support, d.key, d.freshness,
+       d.owner, d.support, d.key, d.freshness, d.paused_at, d.paused_reason,
        (SELECT json_agg(c) FROM (
            SELECT {_COLUMN_FIELDS} FROM catalog.columns WHERE dataset = d.name ORDER BY position) c)::text AS columns
 FROM catalog.datasets d JOIN catalog.versions v ON v.dataset = d.name

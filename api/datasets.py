@@ -24,6 +24,13 @@ class Links(BaseModel):
     docs: str
 
 
+class Paused(BaseModel):
+    """Nothing new is loaded or built; what is there goes on being served."""
+
+    since: datetime
+    reason: str
+
+
 class DatasetSummary(BaseModel):
     """A dataset and how fresh it is."""
 
@@ -41,6 +48,7 @@ class DatasetSummary(BaseModel):
     freshness_seconds: float | None = Field(description="How old `as_of` may be by the contract")
     stale: bool | None = Field(description="Whether `as_of` is older than that; null if nothing is promised")
     blocked_by: str | None = Field(description="The quality rule that keeps a newer version from being served")
+    paused: Paused | None = Field(description="Since when and why an operator paused it; null if it is not paused")
     links: Links
 
 
@@ -122,6 +130,7 @@ def summary(dataset: Dataset, version: Version) -> dict[str, Any]:
         "freshness_seconds": dataset.freshness.total_seconds() if dataset.freshness is not None else None,
         "stale": version.stale(dataset.freshness),
         "blocked_by": version.blocked_by,
+        "paused": {"since": dataset.paused_at, "reason": dataset.paused_reason} if dataset.paused_at else None,
         "links": {
             "self": f"/datasets/{dataset.name}",
             "rows": f"/v1/{dataset.name}",

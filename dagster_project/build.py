@@ -9,6 +9,7 @@ from dagster_project.automation import automation_sensors
 from dagster_project.checks import source_checks
 from dagster_project.jobs import make_jobs, make_schedules
 from dagster_project.marts import mart_asset
+from dagster_project.replay import replay_jobs
 from dagster_project.resources import Platform
 from dagster_project.sensors import lag_sensor
 from pista.contracts.dataset import Dataset
@@ -44,7 +45,7 @@ def build_defs(
             *(mart_asset(mart, datasets, settings) for mart in marts),
         ],
         asset_checks=source_checks(datasets.values()),
-        jobs=list(jobs.values()),
+        jobs=[*jobs.values(), *replay_jobs(datasets)],
         schedules=make_schedules(jobs),
         sensors=[*lag_sensor(groups, marts, jobs, settings), *automation_sensors(marts)],
         resources={"platform": platform},

@@ -11,7 +11,10 @@ from dagster_project.resources import Platform
 from pista.contracts.dataset import Dataset, QualityRule, Severity
 
 if TYPE_CHECKING:
+    from pista.ingest.upkeep import Level
     from pista.warehouse.quality import RuleResult
+
+QUARANTINE_CHECK = "quarantine_within_threshold"
 
 
 def check_key(dataset: str, rule: QualityRule) -> dg.AssetCheckKey:
@@ -55,20 +58,51 @@ def expectation(rule: QualityRule) -> str:
 
 
 def source_checks(datasets: Iterable[Dataset]) -> list[dg.AssetChecksDefinition]:
-    """One op a source dataset evaluates its rules; those of a mart are evaluated by its build, before COMMIT."""
-    return [_checks_of(dataset) for dataset in datasets if dataset.is_source and dataset.quality]
+    """One op a source dataset evaluates its rules and the level of its quarantine.
+
+    The rules of a mart are evaluated by its build, before COMMIT.
+    """
+    return [_checks_of(dataset) for dataset in datasets if dataset.is_source]
+
+
+def quarantine_spec(dataset: Dataset) -> dg.AssetCheckSpec:
+    """The check that tells somebody before quarantine becomes a place to forget records in."""
+    return dg.AssetCheckSpec(
+        QUARANTINE_CHECK,
+        asset=asset_key(dataset.name),
+        description="Open records in quarantine, of those and the records loaded in the last 24 hours, are at most "
+        f"{dataset.quarantine_share:.0%}.",
+    )
+
+
+def quarantine_result(dataset: str, level: "Level") -> dg.AssetCheckResult:
+    """The level, and the command that shows the records."""
+    return dg.AssetCheckResult(
+        check_name=QUARANTINE_CHECK,
+        asset_key=asset_key(dataset),
+        passed=level.passed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{level.open} records are in quarantine, beside {level.loaded} loaded in the last 24 hours. "
+        f"`pista quarantine list {dataset}` shows them.",
+        metadata={"open": level.open, "loaded": level.loaded, "share": level.share, "threshold": level.allowed},
+    )
 
 
 def _checks_of(dataset: Dataset) -> dg.AssetChecksDefinition:
-    @dg.multi_asset_check(name=f"check_{dataset.name}", specs=check_specs(dataset), can_subset=True)
+    @dg.multi_asset_check(
+        name=f"check_{dataset.name}", specs=[*check_specs(dataset), quarantine_spec(dataset)], can_subset=True
+    )
     def check(
         context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.AssetCheckResult]:
         chosen = [
             rule for rule in dataset.quality if check_key(dataset.name, rule) in context.selected_asset_check_keys
         ]
-        for result in platform.evaluate(replace(dataset, quality=tuple(chosen))):
-            yield check_result(dataset.name, result)
+        if chosen:
+            for result in platform.evaluate(replace(dataset, quality=tuple(chosen))):
+                yield check_result(dataset.name, result)
+        if dg.AssetCheckKey(asset_key(dataset.name), QUARANTINE_CHECK) in context.selected_asset_check_keys:
+            yield quarantine_result(dataset.name, platform.quarantine_level(dataset))
 
     return check
 

@@ -7,7 +7,7 @@ import dagster as dg
 
 from dagster_project.groups import drain_job
 from dagster_project.metadata import asset_key
-from dagster_project.upkeep import RECONCILE, hourly, reconcile_job
+from dagster_project.upkeep import MAINTENANCE, RECONCILE, maintenance_job, reconcile_job, scheduled
 from pista.contracts.dataset import Dataset
 from pista.ingest.groups import Group
 
@@ -35,28 +35,30 @@ def make_jobs(groups: Sequence[Group], marts: Sequence[Dataset]) -> Jobs:
                 description="Builds marts from their changed slices; `full_refresh` in the run config rebuilds all.",
             )
         )
-    checked = [asset_key(one.name) for group in groups for one in group.datasets if one.quality]
+    checked = [asset_key(one.name) for group in groups for one in group.datasets]
     if checked:
         jobs.append(
             dg.define_asset_job(
                 CHECK_SOURCES,
                 selection=dg.AssetSelection.checks_for_assets(*checked),
-                description="Evaluates the quality rules of the contracts on source datasets.",
+                description="Evaluates the contracts' rules on source datasets, and how full their quarantine is.",
             )
         )
     if groups:
-        jobs.append(reconcile_job([one for group in groups for one in group.datasets]))
+        sources = [one for group in groups for one in group.datasets]
+        jobs += [reconcile_job(sources), maintenance_job([*sources, *marts])]
     return {job.name: job for job in jobs}
 
 
 def make_schedules(jobs: Jobs) -> list[dg.ScheduleDefinition]:
     """What runs by the clock."""
-    found = []
-    if CHECK_SOURCES in jobs:
-        found.append(hourly(jobs[CHECK_SOURCES], 7, "The rules of every source dataset, once an hour."))
-    if RECONCILE in jobs:
-        found.append(hourly(jobs[RECONCILE], 37, "What was delivered against what is there, once an hour."))
-    return found
+    # not on the hour, when everybody else's jobs start
+    clock = {
+        CHECK_SOURCES: ("hourly", "7 * * * *", "The rules of every source dataset, once an hour."),
+        RECONCILE: ("hourly", "37 * * * *", "What was delivered against what is there, once an hour."),
+        MAINTENANCE: ("nightly", "17 3 * * *", "Raw partitions, retention and statistics, once a night."),
+    }
+    return [scheduled(jobs[name], *when) for name, when in clock.items() if name in jobs]
 
 
 def _what_drains(group: Group) -> str:

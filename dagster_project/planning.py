@@ -48,8 +48,8 @@ def plan_drains(
         name, lag = dataset.name, part_of(lags[dataset.name], share)
         known, work = label(name, share), Work(name, share)
         who = at_work.on(work)
-        if lag.condition is not None:
-            plan.sentences.append(f"{known} is stopped: {lag.condition}")
+        if (stop := _stop(lag)) is not None:
+            plan.sentences.append(f"{known} is {stop}")
         elif lag.topic_missing:
             plan.sentences.append(f"{known} waits for its topic {dataset.topic}, which does not exist yet.")
         elif who is not None:
@@ -90,6 +90,13 @@ def label(dataset: str, share: Share) -> str:
     return dataset if share == WHOLE else f"{dataset} {share}"
 
 
+def _stop(lag: Lag) -> str | None:
+    """What keeps a dataset from being drained whatever its lag."""
+    if lag.pause is not None:
+        return f"{lag.pause}."
+    return None if lag.condition is None else f"stopped: {lag.condition}"
+
+
 def part_of(lag: Lag, share: Share) -> Lag:
     """The lag of the partitions of a share, and what stops just them."""
     if share == WHOLE:
@@ -111,6 +118,9 @@ def plan_marts(
     for mart in marts:
         queue = by_mart.get(mart.name)
         if queue is None or queue.age < (2 * mart.cooldown + OVERDUE_FLOOR).total_seconds():
+            continue
+        if queue.paused is not None:
+            plan.sentences.append(f"{mart.name} is paused: {queue.paused}.")
             continue
         who = at_work.on(Work(mart.name))
         if who is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from pista.ingest.drain import DrainReport
     from pista.ingest.lag import Lag
     from pista.ingest.load import BatchReport
+    from pista.ingest.pausing import Pause
     from pista.ingest.reconcile import Account
+    from pista.ingest.spans import Span
+    from pista.ingest.upkeep import Level
+    from pista.warehouse.maintenance import Upkeep
     from pista.warehouse.marts import MartReport
     from pista.warehouse.quality import RuleResult
 
@@ -89,6 +93,18 @@ class Platform:
         with self.connect("pista reconcile") as connection:
             return reconcile(connection, datasets, window)
 
+    @without_row_values()
+    def maintain(self, datasets: Iterable[Dataset]) -> list[Upkeep]:
+        """Partitions, retention and statistics of the tables of these datasets.
+
+        Raises:
+            DatabaseError: a table stayed in use.
+        """
+        from pista.warehouse.maintenance import maintain
+
+        with self.connect("pista maintenance") as connection:
+            return maintain(connection, datasets)
+
     def row_count(self, dataset: str) -> int | None:
         """Rows of the served table as of its last publication; None before the first."""
         with self.connect("pista dagster") as connection:
@@ -98,6 +114,38 @@ class Platform:
     def mart_session(self, mart: str) -> AbstractContextManager[Connection[TupleRow]]:
         """The session whose name says that a run works on this mart: its only sign of life, so open it first."""
         return self.connect(mart_session(mart))
+
+    def find_pause(self, dataset: str) -> Pause | None:
+        """Why an operator paused the dataset, if one did."""
+        from pista.ingest.pausing import find_pauses
+
+        with self.connect("pista dagster") as connection:
+            return find_pauses(connection, [dataset]).get(dataset)
+
+    @without_row_values()
+    def quarantine_level(self, dataset: Dataset) -> Level:
+        """Open quarantined records of a source dataset against what it loaded lately."""
+        from pista.ingest.upkeep import measure_level
+
+        with self.connect("pista dagster") as connection:
+            return measure_level(connection, dataset)
+
+    def replay(self, dataset: Dataset, span: Span, run_id: str, reason: str | None) -> Iterator[BatchReport]:
+        """Load a span of a topic again.
+
+        Yields:
+            A report a committed batch.
+
+        Raises:
+            ReplayError: the span is not within what was drained.
+            IngestCondition: the topic is no longer what was drained.
+            DatabaseError: the database refused.
+        """
+        from pista.ingest.spans import find_ranges, replay_ranges
+
+        with without_row_values(), self.connect(f"pista replay {dataset.name}") as connection:
+            ranges = find_ranges(connection, dataset, self.settings, span)
+            yield from replay_ranges(connection, dataset, self.settings, ranges, run_id=run_id, reason=reason)
 
     @without_row_values()
     def build_mart(self, mart: Dataset, session: Connection[TupleRow], full_refresh: bool) -> MartReport:

@@ -27,6 +27,7 @@ class Waiting:
     newest: int  # id of the newest row: it changes with new data and with a new contract
     age: float  # seconds that the oldest waits
     blocked_by: str | None  # the mart's own rule that its last build broke
+    paused: str | None = None  # why an operator paused it
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ def observe(connection: Connection[TupleRow], run_ids: Collection[str], marts: I
     waiting = connection.execute(
         """
         SELECT q.mart, min(q.id), max(q.id), extract(epoch FROM now() - min(q.changed_at))::float8,
-            (SELECT v.blocked_by FROM catalog.versions v WHERE v.dataset = q.mart)
+            (SELECT v.blocked_by FROM catalog.versions v WHERE v.dataset = q.mart),
+            (SELECT d.paused_reason FROM catalog.datasets d WHERE d.name = q.mart)
         FROM ingest.changed_slices q
         WHERE NOT EXISTS ( -- nothing to build from yet
             SELECT FROM catalog.mart_inputs i JOIN catalog.versions v ON v.dataset = i.input

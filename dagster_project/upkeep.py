@@ -1,4 +1,4 @@
-"""What runs by the clock beside the checks: reconciliation."""
+"""What runs by the clock beside the checks: reconciliation every hour, maintenance every night."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,6 +10,7 @@ from dagster_project.resources import Platform
 from pista.contracts.dataset import Dataset
 
 RECONCILE = "reconcile"
+MAINTENANCE = "maintenance"
 WINDOW = timedelta(hours=3)  # of an hourly job: two that fail leave no batch unseen
 
 
@@ -36,12 +37,33 @@ def reconcile_job(sources: Sequence[Dataset]) -> dg.JobDefinition:
     return job
 
 
-def hourly(job: Any, minute: int, description: str) -> dg.ScheduleDefinition:
-    """A schedule that runs at that minute of every hour, from the start."""
+def maintenance_job(datasets: Sequence[Dataset]) -> dg.JobDefinition:
+    """The job that keeps the raw log and the statistics of tables in order."""
+
+    @dg.op(name="maintain_tables", out=dg.Out(dg.Nothing))
+    def maintain(context: dg.OpExecutionContext, platform: dg.ResourceParam[Platform]) -> None:
+        for upkeep in platform.maintain(datasets):
+            if upkeep.dropped or upkeep.moved:
+                context.log.info(
+                    "%s: dropped %d days of raw, moved %d records.", upkeep.dataset, upkeep.dropped, upkeep.moved
+                )
+
+    @dg.job(
+        name=MAINTENANCE,
+        description="Makes raw partitions ahead, drops days of raw past their retention, and analyses tables.",
+    )
+    def job() -> None:
+        maintain()
+
+    return job
+
+
+def scheduled(job: Any, every: str, cron: str, description: str) -> dg.ScheduleDefinition:
+    """A schedule in UTC that runs from the start; ``every`` is the end of its name."""
     return dg.ScheduleDefinition(
-        name=f"{job.name}_hourly",
+        name=f"{job.name}_{every}",
         job=job,
-        cron_schedule=f"{minute} * * * *",  # not on the hour, when everybody else's jobs start
+        cron_schedule=cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=description,

@@ -14,10 +14,10 @@ COMMANDS = {
     "migrate": ("warehouse", "Bring the database to this version's schema and contracts."),
     "apply": ("datasets", "Take the contracts to a served state."),
     "produce": ("datasets", "Publish the records of a file to a dataset's topic."),
-    "dataset": ("datasets", "Make a contract from a topic; load history, rebuild or drop a dataset."),
+    "dataset": ("datasets", "Make a contract from a topic; load, replay, pause, rebuild or drop a dataset."),
     "erase": ("lifecycle", "Remove a key from a dataset, and from all that was kept of it."),
     "offsets": ("offsets", "Show where datasets stand on their topics; move them, or accept a loss."),
-    "quarantine": ("quarantine", "List, show and retry records that could not be loaded."),
+    "quarantine": ("quarantine", "List, show, export, retry and give up records that could not be loaded."),
 }
 
 

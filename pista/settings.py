@@ -113,6 +113,9 @@ class Settings(BaseSettings):
     batch_max_records: int = Field(50_000, description="Most records of one ingestion batch.", gt=0)
     batch_max_bytes: int = Field(32 << 20, description="Most bytes of values of one ingestion batch.", gt=0)
     value_max_bytes: int = Field(1 << 20, description="A larger message value is quarantined.", gt=0)
+    quarantine_retention_days: int = Field(
+        90, description="Days after which maintenance deletes records from quarantine, resolved or not.", gt=0
+    )
     drain_idle_seconds: float = Field(30.0, description="A drain run ends after this long without new records.", gt=0)
     drain_max_seconds: float = Field(3600.0, description="A drain run ends after this long in all.", gt=0)
 

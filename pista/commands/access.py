@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow
 from pista.contracts.dataset import Dataset
 from pista.contracts.loading import load_datasets
 from pista.contracts.problems import ContractError, did_you_mean
+from pista.ingest.again import ReplayError
 from pista.ingest.conditions import IngestCondition
 from pista.ingest.configuration import IngestNotConfiguredError, ingest_dsn
 from pista.ingest.ledger import LostRaceError
@@ -19,7 +20,8 @@ from pista.ingest.load import ContractChangedError
 from pista.ingest.positions import MoveError
 from pista.ingest.targets import TargetError
 from pista.kafka.client import KafkaNotConfiguredError
-from pista.kafka.errors import ReaderStalledError
+from pista.kafka.formats.errors import RegistryNotConfiguredError, RegistryRefusedError, RegistryUnavailableError
+from pista.kafka.topics import TopicUnreadableError
 from pista.settings import Settings
 from pista.warehouse.connection import connect
 
@@ -30,8 +32,12 @@ EXPECTED = (
     IngestNotConfiguredError,
     KafkaNotConfiguredError,
     MoveError,
-    ReaderStalledError,
+    RegistryNotConfiguredError,
+    RegistryRefusedError,
+    RegistryUnavailableError,
+    ReplayError,
     TargetError,
+    TopicUnreadableError,
 )
 
 

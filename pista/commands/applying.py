@@ -76,7 +76,7 @@ def wait_until_loaded(datasets: Mapping[str, Dataset], settings: Settings, secon
     while waiting:
         lags = measure_lag(waiting.values(), settings)
         for name, lag in lags.items():
-            if not lag.records or lag.condition is not None or lag.topic_missing:
+            if not lag.records or lag.condition is not None or lag.topic_missing or lag.pause is not None:
                 del waiting[name]
                 yield name, lag
         if waiting and time.monotonic() > deadline:

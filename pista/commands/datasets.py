@@ -8,7 +8,7 @@ import click
 import psycopg
 from kafka.errors import KafkaError
 
-from pista.commands import applying, checking, lifecycle, producing, sampling
+from pista.commands import applying, checking, lifecycle, operating, producing, sampling
 from pista.contracts.dataset import Dataset, Format, Framing
 from pista.contracts.inference import infer_contract
 from pista.contracts.loading import load_datasets
@@ -30,7 +30,14 @@ def dataset() -> None:
     """Make a contract from a topic, and everything that happens to a dataset from then on."""
 
 
-for command in (lifecycle.load, lifecycle.rebuild, lifecycle.drop):
+for command in (
+    lifecycle.load,
+    lifecycle.rebuild,
+    lifecycle.drop,
+    operating.pause,
+    operating.resume,
+    operating.replay_range,
+):
     dataset.add_command(command)
 
 
@@ -41,9 +48,14 @@ for command in (lifecycle.load, lifecycle.rebuild, lifecycle.drop):
     "--sample", default=1000, show_default=True, type=click.IntRange(1, 100_000), help="Newest records to read."
 )
 @click.option(
-    "--format", "message_format", type=click.Choice(list(Format)), help="How values are written; default: found out."
+    "--format",
+    "message_format",
+    type=click.Choice([f.value for f in Format]),
+    help="How values are written; default: found out.",
 )
-@click.option("--framing", type=click.Choice(list(Framing)), help="What stands before them; default: found out.")
+@click.option(
+    "--framing", type=click.Choice([f.value for f in Framing]), help="What stands before them; default: found out."
+)
 def new(name: str, topic: str, sample: int, message_format: str | None, framing: str | None) -> None:
     """Write a commented contract for TOPIC, inferred from its newest records, to the datasets folder."""
     settings = adopt_running_stack()
@@ -108,7 +120,10 @@ def produce(name: str, file: str) -> None:
         sources = sorted(d.name for d in datasets.values() if d.is_source)
         what = "a mart, and has no topic" if target else "no dataset"
         raise click.ClickException(f"{name} is {what}; {did_you_mean(name, sources)}")
-    read = producing.read_csv if Path(file).suffix.lower() == ".csv" else producing.read_ndjson
+    is_csv = Path(file).suffix.lower() == ".csv"
+    if (reason := producing.refusal(target, is_csv)) is not None:
+        raise click.ClickException(reason)
+    read = producing.read_csv if is_csv else producing.read_ndjson
     try:
         options = client_options(settings)
         if describe_topics(options, [target.topic])[target.topic] is None:
@@ -170,6 +185,8 @@ def _wait_for_rows(changed: Mapping[str, Dataset], settings: Settings, admin_dsn
         topic, rows = sources[name].topic, applying.row_counts(admin_dsn)[name]
         if lag.condition is not None:
             click.echo(f"{name}: stopped, {lag.condition}", err=True)
+        elif lag.pause is not None:
+            click.echo(f"{name}: {lag.pause}. `pista dataset resume {name}` lets it go on.")
         elif lag.topic_missing:
             click.echo(f"{name}: the topic {topic} does not exist yet; rows come as soon as it does.")
         elif not any(end for _, end in lag.partitions.values()):

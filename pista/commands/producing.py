@@ -7,14 +7,31 @@ from typing import Any
 import orjson
 from kafka import KafkaProducer
 
-from pista.contracts.dataset import Column, Dataset, LogicalType
+from pista.contracts.dataset import Column, Dataset, Framing, LogicalType, Origin
+from pista.ingest.places import follow, steps
+from pista.ingest.reasons import RejectedError
 
 FLUSH_SECONDS = 60.0
+BESIDE_VALUE = (Origin.KEY, Origin.HEADER)
 TRUTH = {"true": True, "false": False}
 
 
 class LineError(Exception):
     """A line of the file cannot be published."""
+
+
+def refusal(dataset: Dataset, is_csv: bool) -> str | None:
+    """Why lines of a file cannot be messages of this dataset; None if they can."""
+    if dataset.framing is not Framing.NONE or dataset.debezium:
+        what = "change events of Debezium" if dataset.debezium else f"{dataset.format} in the framing {dataset.framing}"
+        return f"the messages of {dataset.topic} are {what}; plain JSON among them would be quarantined"
+    elsewhere = [column.source for column in dataset.columns if column.required and column.origin in BESIDE_VALUE]
+    if elsewhere:
+        return f"a file holds values alone, and {dataset.name} needs {', '.join(elsewhere)} beside them"
+    nested = [column.source for column in dataset.columns if column.path]
+    if is_csv and nested:
+        return f"CSV has no place for {', '.join(nested)} within an object; write NDJSON"
+    return None
 
 
 def read_ndjson(lines: Iterable[str], dataset: Dataset) -> Iterator[tuple[bytes | None, bytes]]:
@@ -59,13 +76,17 @@ def message_key(row: Mapping[str, Any], dataset: Dataset, number: int) -> bytes 
     if not dataset.key:
         return None
     values = {}
-    for name in dataset.key:
-        source = dataset.column(name).source
-        if row.get(source) is None:
+    for column in map(dataset.column, dataset.key):
+        way = steps(column)
+        try:
+            value = follow(row, way, column.source)
+        except RejectedError as error:
+            raise LineError(f"line {number}: {error.detail}") from None
+        if value is None:
             raise LineError(
-                f"line {number} lacks the field {source!r}, the key of {dataset.name}; it has {sorted(row)}"
+                f"line {number} lacks the field {column.source!r}, the key of {dataset.name}; it has {sorted(row)}"
             )
-        values[source] = row[source]
+        values[str(way[-1])] = value
     if len(values) > 1:
         return orjson.dumps(values)
     (value,) = values.values()

@@ -39,6 +39,14 @@ EPOCHS = {  # units a second
     Coercion.EPOCH_US: 1_000_000,
     Coercion.EPOCH_NS: 1_000_000_000,
 }
+DECLARED = {  # of Connect and Debezium: what their numbers count
+    "org.apache.kafka.connect.data.Date": Coercion.EPOCH_DAYS,
+    "org.apache.kafka.connect.data.Timestamp": Coercion.EPOCH_MS,
+    "io.debezium.time.Date": Coercion.EPOCH_DAYS,
+    "io.debezium.time.Timestamp": Coercion.EPOCH_MS,
+    "io.debezium.time.MicroTimestamp": Coercion.EPOCH_US,
+    "io.debezium.time.NanoTimestamp": Coercion.EPOCH_NS,
+}
 FIRST_PLAUSIBLE = 946_684_800  # 2000-01-01, in seconds since 1970
 LAST_PLAUSIBLE = 4_102_444_800  # 2100-01-01
 SECONDS_A_DAY = 86_400
@@ -134,10 +142,15 @@ def _mixed(kinds: Iterable[type]) -> str:
 
 
 def _epoch(f: Field, values: list[Any], debezium: bool) -> Guess | None:
-    """Numbers that are instants of this century, if the name does not say that they are something else."""
+    """Numbers that are instants: by their schema, or by their size if the name does not say otherwise."""
     if f.position or IDENTITY.fullmatch(f.name) or CODE_NAME.fullmatch(f.name):
         return None
     whole = all(isinstance(value, int) for value in values)
+    known = DECLARED.get(f.declared or "")
+    if known is Coercion.EPOCH_DAYS and whole:
+        return Guess(LogicalType.DATE, coerce=known, comment="its schema says so")
+    if known is not None and whole:
+        return Guess(LogicalType.TIMESTAMP, coerce=known, comment=CHECK_LOCAL if debezium else "its schema says so")
     for coercion, unit in EPOCHS.items():
         plausible = all(FIRST_PLAUSIBLE * unit <= value < LAST_PLAUSIBLE * unit for value in values)
         # ten digits are many things

@@ -75,6 +75,8 @@ def read_source(table: Table, root: Place, extensions: Mapping[str, Place]) -> B
     made = count if managed else None
     servers = [server for server in root["servers"] if server["type"].value == "kafka"]
     reading = topic.read_topic(str(root["name"].value), servers, key, made, extensions)
+    if reading["debezium"] and "where" in extensions:
+        topic.check_mirror(table.columns, key, reading["where"], extensions["where"])
     topic.check_places(table.place["properties"], table.columns, reading["where"], extensions.get("where"))
     return Body(
         kind=Kind.UPSERT if key else Kind.APPEND,

@@ -23,6 +23,7 @@ def load_datasets(folder: Path) -> dict[str, Dataset]:
     problems = _strays(folder, contracts)
     _check_unique(contracts)
     _check_groups(contracts)
+    _check_topics(contracts)
     for contract in contracts.values():
         _check_inputs(contract, contracts)
     graph = {name: _reads(contract, contracts) for name, contract in contracts.items()}
@@ -76,6 +77,28 @@ def _check_groups(contracts: Mapping[str, Contract]) -> None:
             group.refuse(
                 f"{group.shown} are the drains of that dataset alone, for it has a parallelism of "
                 f"{owner.dataset.parallelism}; name another group"
+            )
+
+
+def _check_topics(contracts: Mapping[str, Contract]) -> None:
+    """Contracts that read one topic agree on what its messages are, and share no more partitions than it has."""
+    first: dict[str, Dataset] = {}
+    made = {d.topic: d for c in contracts.values() if (d := c.dataset) and d.topic and d.partitions}
+    for contract in contracts.values():
+        dataset = contract.dataset
+        if dataset is None or dataset.topic is None:
+            continue
+        other = first.setdefault(dataset.topic, dataset)
+        if (dataset.format, dataset.framing) != (other.format, other.framing):
+            contract.document.root()["servers"].refuse(
+                f"the messages of {dataset.topic} are {dataset.format} with framing {dataset.framing}; by {other.name} "
+                f"they are {other.format} with framing {other.framing}"
+            )
+        maker = made.get(dataset.topic)
+        if maker and maker is not dataset and maker.partitions and dataset.parallelism > maker.partitions:
+            contract.extensions["parallelism"].refuse(
+                f"{dataset.parallelism} drains would share the {maker.partitions} partitions that {maker.name} makes "
+                f"of {dataset.topic}; at most one drain a partition"
             )
 
 

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ class Field:
     name: str  # of its column
     values: list[Any] = field(default_factory=list)  # not null, in the order of the rows
     origin: Origin = Origin.VALUE
+    declared: str | None = None  # what Connect calls its type, such as io.debezium.time.Date
     position: int = 0  # in the key, from 1
     deleted: list[Any] = field(default_factory=list)  # of a key column: values of what was deleted
 
@@ -53,6 +54,7 @@ class Sample:
     unreadable: int
     debezium: bool
     root: tuple[Step, ...]  # where the row begins in a value
+    declared: Mapping[str, str] = field(default_factory=dict)  # names of types that schemas beside the rows give
 
     @property
     def keys(self) -> list[bytes | None]:
@@ -74,13 +76,15 @@ def read_sample(messages: Sequence[Message], debezium: bool = True) -> Sample:
             unreadable += 1
     changes = _changes(documents) if debezium and documents else None
     if changes is not None:
-        return Sample(len(messages), changes, deleted, unreadable, debezium=True, root=())
+        declared = _declared(document.get("schema") for _, document in documents)
+        return Sample(len(messages), changes, deleted, unreadable, debezium=True, root=(), declared=declared)
     wrapped = bool(documents) and all(
         document.keys() == WRAPPED and isinstance(document["payload"], dict) for _, document in documents
     )
     rows = [(key, document["payload"] if wrapped else document) for key, document in documents]
     root: tuple[Step, ...] = ("payload",) if wrapped else ()
-    return Sample(len(messages), rows, deleted, unreadable, debezium=False, root=root)
+    declared = _declared(document["schema"] for _, document in documents) if wrapped else {}
+    return Sample(len(messages), rows, deleted, unreadable, debezium=False, root=root, declared=declared)
 
 
 def parse_object(text: bytes) -> Row | None:
@@ -111,6 +115,29 @@ def _changes(documents: Sequence[tuple[bytes | None, Row]]) -> list[tuple[bytes 
     return rows
 
 
+def _declared(schemas: Iterable[Any]) -> dict[str, str]:
+    """Names that Connect's schemas give to the types of a row's fields; a row's schema may stand under ``after``."""
+    found: dict[str, str] = {}
+    for schema in schemas:
+        for inner in _struct(schema):
+            if inner.get("field") == "after":
+                found |= {name: kind for name, kind in map(_named, _struct(inner)) if name and kind}
+            name, kind = _named(inner)
+            if name and kind and inner.get("type") != "struct":
+                found[name] = kind
+    return found
+
+
+def _struct(schema: Any) -> list[Row]:
+    fields = schema.get("fields") if isinstance(schema, dict) else None
+    return [inner for inner in fields if isinstance(inner, dict)] if isinstance(fields, list) else []
+
+
+def _named(inner: Row) -> tuple[str | None, str | None]:
+    name, kind = inner.get("field"), inner.get("name")
+    return (name, kind) if isinstance(name, str) and isinstance(kind, str) else (None, None)
+
+
 def flatten(sample: Sample) -> list[Field]:
     """Fields in the order in which they first appear; objects become their fields, where these are few."""
     found: list[Field] = []
@@ -118,7 +145,8 @@ def flatten(sample: Sample) -> list[Field]:
     for steps, values in _leaves([row for _, row in sample.rows], ()):
         name = column_name("_".join(str(step) for step in steps), names)
         names.add(name)
-        found.append(Field((*sample.root, *steps), name, values))
+        declared = sample.declared.get(str(steps[0])) if len(steps) == 1 else None
+        found.append(Field((*sample.root, *steps), name, values, declared=declared))
     return found
 
 

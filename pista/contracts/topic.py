@@ -74,6 +74,20 @@ def read_topic(
     )
 
 
+def check_mirror(
+    columns: Mapping[str, Column | None], key: tuple[str, ...], where: tuple[Filter, ...], filters: Place
+) -> None:
+    """Filters of change events ask for nothing that a change can change, or that a deletion may not say."""
+    lasting = [source_of(column) for name in key if (column := columns.get(name)) is not None]
+    for condition in where:
+        asked = source_of(condition)
+        if asked.origin is Origin.VALUE and asked.steps not in [source.steps for source in lasting]:
+            filters.refuse(
+                f"{condition.source} is no key column: a change could take a row out of the filter, and nothing would "
+                f"delete it; with envelope: debezium ask for {either([*key, 'key.NAME', 'header.NAME'])}"
+            )
+
+
 def check_places(
     properties: Place, columns: Mapping[str, Column | None], where: tuple[Filter, ...], filters: Place | None
 ) -> None:

@@ -14,16 +14,20 @@ from pista.contracts.dataset import Dataset
 from pista.ingest.batch import epochs, make_batch, monotonic_ms, order_times
 from pista.ingest.decode import Decoder
 from pista.ingest.history import checkpoint
-from pista.ingest.ledger import Entry, find_condition, read_ledgers
+from pista.ingest.ledger import Entry, Ledger, find_condition, read_ledgers
 from pista.ingest.load import BatchReport, commit_batch
 from pista.ingest.quarantine import open_records
 from pista.kafka.client import client_options
 from pista.kafka.reader import make_reader
 from pista.kafka.records import Records
-from pista.kafka.topics import describe_topics
+from pista.kafka.topics import TopicState, describe_topics
 from pista.settings import Settings
 
 RETRY_AT_ONCE = 1_000  # quarantined records in one transaction, which may be large ones
+
+
+class ReplayError(Exception):
+    """A range that cannot be loaded again, as a sentence with what is valid."""
 
 
 def retry(connection: Connection[TupleRow], dataset: Dataset, settings: Settings, *, run_id: str) -> list[BatchReport]:
@@ -59,26 +63,20 @@ def replay(
 ) -> Iterator[BatchReport]:
     """Load offsets ``[from, to)`` of each partition once more; only offsets that a drain has passed.
 
+    What is in ``raw`` is not added again, and no row goes back in time.
+
     Yields:
         A report a committed batch.
 
     Raises:
-        ValueError: a range is not within what was drained.
+        ReplayError: a range is not within what was drained, or not on the topic any more.
         IngestCondition: the topic is no longer what was drained.
     """
-    entries = read_ledgers(connection, [dataset.name])[dataset.name]
-    for partition, (first, end) in ranges.items():
-        drained = entries[partition].next_offset if partition in entries else 0
-        if not 0 <= first < end <= drained:
-            raise ValueError(
-                f"partition {partition}: cannot replay [{first}, {end}); offsets up to {drained} were drained"
-            )
+    entries, topic = refuse_ranges(connection, dataset, settings, ranges)
     starts, before = {}, {}
     for partition, (first, _) in ranges.items():
-        starts[partition], before[partition] = checkpoint(
-            connection, dataset.name, entries[partition].epoch, partition, first
-        )
-    _check_topic(dataset, settings, entries)
+        start, before[partition] = checkpoint(connection, dataset.name, entries[partition].epoch, partition, first)
+        starts[partition] = max(start, topic.beginning[partition])
     reader, decoder = make_reader(settings, str(dataset.topic)), Decoder(dataset, settings)
     ends = {partition: end for partition, (_, end) in ranges.items()}
     try:
@@ -113,9 +111,38 @@ def replay(
         reader.close()
 
 
-def _check_topic(dataset: Dataset, settings: Settings, entries: Mapping[int, Entry]) -> None:
-    """Raise the condition that keeps offsets from meaning the records that they meant."""
+def refuse_ranges(
+    connection: Connection[TupleRow], dataset: Dataset, settings: Settings, ranges: Mapping[int, tuple[int, int]]
+) -> tuple[Ledger, TopicState]:
+    """Ledger and topic, if both still have all of the ranges.
+
+    Raises:
+        ReplayError: a range is not within what was drained, or not on the topic any more.
+        IngestCondition: the topic is no longer what was drained.
+    """
+    entries = read_ledgers(connection, [dataset.name])[dataset.name]
+    for partition, (first, end) in ranges.items():
+        since = entries[partition].epoch_offset if partition in entries else 0
+        drained = entries[partition].reached if partition in entries else 0
+        if not since <= first < end <= drained:
+            epoch = f", and those before {since} under an earlier epoch" if since else ""
+            raise ReplayError(
+                f"partition {partition}: cannot replay [{first}, {end}); offsets up to {drained} were drained{epoch}"
+            )
+    topic = _check_topic(dataset, settings, entries)
+    for partition, (first, _) in ranges.items():
+        if first < topic.beginning[partition]:
+            raise ReplayError(
+                f"partition {partition}: offsets before {topic.beginning[partition]} are not on the topic any more"
+            )
+    return entries, topic
+
+
+def _check_topic(dataset: Dataset, settings: Settings, entries: Mapping[int, Entry]) -> TopicState:
+    """The topic; raises the condition that keeps offsets from meaning the records that they meant."""
     topic = describe_topics(client_options(settings), [str(dataset.topic)])[str(dataset.topic)]
     condition = find_condition(dataset, topic, entries)
     if condition is not None:
         raise condition
+    assert topic is not None
+    return topic

@@ -68,6 +68,8 @@ def _from_text(column: Column, text: str) -> Any:
 def _since_1970(column: Column, how: Coercion, value: Any) -> datetime | date:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong_type(column, value, f"a number ({how.value}: since 1970 in UTC)")
+    if how is Coercion.EPOCH_DAYS and isinstance(value, float) and not value.is_integer():
+        raise wrong_type(column, value, "a whole number of days since 1970-01-01")
     micros = None
     if abs(value) < BEYOND:
         micros = int(value // NANOSECONDS) if how is Coercion.EPOCH_NS else round(value * MICROSECONDS[how])

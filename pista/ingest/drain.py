@@ -26,6 +26,7 @@ from pista.ingest.ledger import Ledger, LostRaceError, find_condition, open_part
 from pista.ingest.load import BatchReport, ContractChangedError, applied_hash, commit_batch
 from pista.ingest.pausing import PausedError, refuse_paused
 from pista.ingest.share import WHOLE, Share
+from pista.ingest.targets import first_offsets
 from pista.kafka.client import client_options
 from pista.kafka.formats.errors import RegistryUnavailableError
 from pista.kafka.reader import make_reader
@@ -240,7 +241,8 @@ class _Drain:
                 raise condition
             if topic is not None and unopened(topic, ledger, self._share):
                 self._settle()
-                ledger = open_partitions(self._connect(), self._dataset, topic, ledger, self._share)
+                first = {} if ledger else first_offsets(self._dataset, topic, self._settings)
+                ledger = open_partitions(self._connect(), self._dataset, topic, ledger, self._share, first=first)
             own = self._own(ledger)
             if topic is None or not own:
                 idle_since = idle_since or now

@@ -4,13 +4,17 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
 from pista.contracts.dataset import Dataset
 from pista.ingest.conditions import IngestCondition, TopicUnreadable
 from pista.ingest.configuration import ingest_dsn
 from pista.ingest.floods import find_floods
-from pista.ingest.ledger import Ledger, find_condition, read_ledgers
+from pista.ingest.ledger import Ledger, find_condition, open_partitions, read_ledgers
 from pista.ingest.pausing import Pause, find_pauses
 from pista.ingest.share import WHOLE, Share
+from pista.ingest.targets import EARLIEST, first_offsets
 from pista.kafka.client import client_options
 from pista.kafka.topics import TopicAdmin, TopicState
 from pista.settings import Settings
@@ -43,6 +47,7 @@ def measure_lag(datasets: Iterable[Dataset], settings: Settings, timeout: float 
         # the ledger first: read after the topics, a drain at work could be ahead of their ends
         ledgers = read_ledgers(connection, [dataset.name for dataset in sources])
         topics = _describe(settings, [str(dataset.topic) for dataset in sources], timeout)
+        _open_elsewhere(connection, sources, topics, ledgers, settings)
         floods = find_floods(connection, ledgers)
         pauses = find_pauses(connection, ledgers)
         lags = {d.name: _lag(d, topics[str(d.topic)], ledgers[d.name], floods, pauses) for d in sources}
@@ -52,6 +57,34 @@ def measure_lag(datasets: Iterable[Dataset], settings: Settings, timeout: float 
         stamp_sources(connection, complete)
         stamp_marts(connection)
     return lags
+
+
+def _open_elsewhere(
+    connection: Connection[TupleRow],
+    sources: Iterable[Dataset],
+    topics: Mapping[str, TopicState | None],
+    ledgers: dict[str, Ledger],
+    settings: Settings,
+) -> None:
+    """Give datasets that do not start at the beginning their place as soon as their topic is seen.
+
+    Left to the first drain, which comes with the first lag, the end of a quiet topic would be past its next record.
+    """
+    waiting = [d for d in sources if d.start != EARLIEST and not ledgers[d.name] and _readable(topics[str(d.topic)])]
+    if not waiting:
+        return
+    applied = connection.execute(
+        "SELECT name FROM catalog.datasets WHERE name = ANY(%s)", ([d.name for d in waiting],)
+    ).fetchall()
+    for dataset in waiting:
+        topic = topics[str(dataset.topic)]
+        if (dataset.name,) in applied and topic is not None:
+            first = first_offsets(dataset, topic, settings)
+            ledgers[dataset.name] = open_partitions(connection, dataset, topic, {}, first=first)
+
+
+def _readable(topic: TopicState | None) -> bool:
+    return topic is not None and topic.error is None
 
 
 def _lag(

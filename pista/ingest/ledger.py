@@ -87,14 +87,20 @@ def open_partitions(
     topic: TopicState,
     ledger: Mapping[int, Entry],
     share: Share = WHOLE,
+    *,
+    first: Mapping[int, int],
 ) -> Ledger:
-    """The ledger with a line for each partition of the share; a new partition starts at its beginning."""
+    """The ledger with a line for each partition of the share.
+
+    A dataset without any line begins at the ``first`` offsets; a partition that came later at its beginning.
+    """
     missing = unopened(topic, ledger, share)
     if not missing:
         return dict(ledger)
     if ledger:
         log.warning("PARTITION_ADDED: dataset %s: topic %s grew by partitions %s", dataset.name, topic.name, missing)
     epoch = max((entry.epoch for entry in ledger.values()), default=0)
+    starts = topic.beginning if ledger else first
     # at once: another share that saw a part of it would take the rest for new partitions
     with connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(
@@ -102,7 +108,7 @@ def open_partitions(
             INSERT INTO ingest.ledger (dataset, partition, topic, topic_id, epoch, next_offset)
             VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
             """,
-            [(dataset.name, p, topic.name, topic.topic_id, epoch, topic.beginning[p]) for p in missing],
+            [(dataset.name, p, topic.name, topic.topic_id, epoch, starts[p]) for p in missing],
         )
     return read_ledgers(connection, [dataset.name])[dataset.name]
 

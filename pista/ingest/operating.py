@@ -62,7 +62,7 @@ def look(connection: Connection[TupleRow], datasets: Iterable[Dataset], settings
     names = [dataset.name for dataset in sources]
     ledgers = read_ledgers(connection, names)
     flooded, pauses = floods.find_floods(connection, names), find_pauses(connection, names)
-    topics = describe_topics(client_options(settings), [str(dataset.topic) for dataset in sources], timeout=10.0)
+    topics = describe_topics(client_options(settings), [str(dataset.topic) for dataset in sources])
     return [
         Standing(
             dataset,

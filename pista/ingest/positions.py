@@ -134,7 +134,7 @@ def move_to(
         if entry is None:
             assert target is not None
             after = Entry(partition, topic.topic_id, epoch, target, NO_TIME)
-            moves.append(Move(partition, None, after, lost=target))
+            moves.append(Move(partition, None, after, lost=target - topic.beginning[partition]))
             continue
         if cut:
             if partition not in cut and target is not None:
@@ -165,6 +165,7 @@ def apply_moves(connection: Connection[TupleRow], dataset: Dataset, moves: Itera
 
     Raises:
         LostRaceError: a drain was first; nothing was written.
+        MoveError: the dataset has no tables yet.
     """
     chosen = list(moves)
     lock(connection, dataset.name, {move.partition: move.before for move in chosen if move.before is not None})
@@ -192,6 +193,8 @@ def apply_moves(connection: Connection[TupleRow], dataset: Dataset, moves: Itera
                 )
             except psycopg.errors.UniqueViolation:
                 raise LostRaceError(f"dataset {dataset.name}: a drain opened partition {move.partition}") from None
+            except psycopg.errors.ForeignKeyViolation:
+                raise MoveError(f"dataset {dataset.name} is not applied yet: run `pista apply` first") from None
         else:
             connection.execute(
                 """

@@ -35,6 +35,7 @@ class Quarantined:
     run_id: str
     quarantined_at: datetime
     resolved_at: datetime | None
+    discarded_at: datetime | None
 
     @property
     def record(self) -> Record:
@@ -51,7 +52,7 @@ class Quarantined:
 
 COLUMNS = """
     id, dataset, topic, epoch, partition, "offset", order_time, timestamp, key, value, headers, reason, detail,
-    column_name, run_id, quarantined_at, resolved_at
+    column_name, run_id, quarantined_at, resolved_at, discarded_at
 """
 
 

@@ -1,7 +1,6 @@
 """Places in a topic by name: its beginning, its end, a time, or an offset a partition."""
 
 from collections.abc import Mapping
-from contextlib import closing
 from datetime import datetime
 
 from pista.contracts.dataset import Dataset
@@ -82,8 +81,10 @@ def offsets_at(settings: Settings, topic: TopicState, moment: datetime) -> dict[
 
     Raises:
         KafkaError: the broker does not answer.
+        TopicUnreadableError: the topic went away meanwhile.
     """
-    milliseconds = round(moment.timestamp() * 1000)
-    with closing(TopicAdmin(client_options(settings), TIMEOUT_SECONDS)) as admin:
-        found = admin.offsets_at(topic.name, milliseconds)
-    return {partition: min(found[partition], end) for partition, end in topic.end.items()}
+    admin = TopicAdmin(client_options(settings))
+    try:
+        return admin.offsets_at(topic.name, round(moment.timestamp() * 1000))
+    finally:
+        admin.close()

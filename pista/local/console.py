@@ -91,6 +91,7 @@ def table(datasets: Iterable[Served]) -> Table:
     lines.add_column("fresh")
     for one in datasets:
         fresh = {True: "stale", False: "yes", None: "-"}[one.stale] if one.version else "not built yet"
+        fresh = fresh if one.paused is None else f"{fresh}, paused: {one.paused}"
         lag = "-" if one.lag is None else f"{one.lag:,}"
         lines.add_row(one.name, f"{one.rows:,}", str(one.version), lag, f"{one.quarantined:,}", fresh)
     return lines

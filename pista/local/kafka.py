@@ -1,27 +1,23 @@
 """An embedded Apache Kafka: one node, KRaft, on loopback; a Java runtime from a wheel, jars by a committed lock."""
 
 import contextlib
-import fcntl
 import functools
-import hashlib
 import os
 import shutil
 import socket
-import tomllib
 import uuid
 from base64 import urlsafe_b64encode
-from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from pista.local.processes import Child, StackError, run, start, wait_until
+from pista.local.jars import locked_jars
+from pista.local.processes import Child, run, start, wait_until
 
 KAFKA = "kafka"
 START_SECONDS = 60.0
-DOWNLOAD_THREADS = 8
 # The first stage of compilation is enough for a laptop and halves the processor time of a start.
 JAVA_OPTIONS = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 JAVA_LOGGING = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true")
@@ -54,70 +50,12 @@ group.initial.rebalance.delay.ms=0
 
 @functools.cache
 def jars() -> list[Path]:
-    """Kafka's jars, fetched once and shared between checkouts; each has the SHA-256 sum of the lock.
+    """Kafka's jars, fetched once and shared between checkouts.
 
     Raises:
         StackError: they cannot be fetched, or one is not what the lock says.
     """
-    lock = resources.files("pista.local").joinpath("kafka.lock").read_bytes()
-    locked = tomllib.loads(lock.decode())["dependencies"]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pista"
-    folder = cache / f"kafka-{hashlib.sha256(lock).hexdigest()[:16]}"
-    if not folder.exists():
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            with (cache / "lock").open("w") as lock_file:
-                fcntl.flock(lock_file, fcntl.LOCK_EX)  # two checkouts that start at once fetch once
-                if not folder.exists():
-                    _fetch(locked, folder.with_suffix(".unfinished")).rename(folder)
-        except OSError as error:
-            raise StackError(f"Kafka's jars cannot be stored in {cache}: {error.strerror or error}.") from error
-    return sorted(folder.glob("*.jar"))
-
-
-def _fetch(locked: list[dict[str, str]], folder: Path) -> Path:
-    from jgo.config import GlobalSettings
-    from jgo.maven import MavenContext
-    from jgo.maven._core import DEFAULT_REMOTE_REPOS
-    from requests import RequestException
-
-    # a mirror named `central` in the user's jgo settings takes the place of Maven Central
-    repositories = {**DEFAULT_REMOTE_REPOS, **GlobalSettings.load().repositories}
-    downloads = Path(f"{folder}.downloads")
-    shutil.rmtree(downloads, ignore_errors=True)  # the client takes a half-written file for a whole one
-    context = MavenContext(repo_cache=downloads, remote_repos=repositories, timeout=30)
-    folder.mkdir(exist_ok=True)
-
-    def fetch(jar: dict[str, str]) -> None:
-        whole = folder / f"{jar['artifactId']}-{jar['version']}.jar"
-        if whole.exists():  # fetched before an interruption
-            return
-        component = context.project(jar["groupId"], jar["artifactId"]).at_version(jar["version"])
-        path = component.artifact().resolve()
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != jar["sha256"]:
-            raise StackError(
-                f"{path.name} has the SHA-256 sum {found}, and kafka.lock says {jar['sha256']}: "
-                "the download was cut short or altered. Run the command again."
-            )
-        path.rename(whole)
-
-    with ThreadPoolExecutor(DOWNLOAD_THREADS) as pool:
-        try:
-            for _ in pool.map(fetch, locked):
-                pass
-        except (RequestException, RuntimeError) as error:
-            pool.shutdown(cancel_futures=True)
-            raise StackError(
-                "Kafka's jars (45 MB) cannot be fetched from Maven Central. The first start needs the network: "
-                f"check the connection or the proxy, and run the command again. ({_first_line(error)})"
-            ) from error
-    shutil.rmtree(downloads)
-    return folder
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200]
+    return locked_jars("Kafka", resources.files("pista.local").joinpath("kafka.lock").read_bytes())
 
 
 def _java(*arguments: str | Path) -> list[str | Path]:

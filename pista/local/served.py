@@ -11,7 +11,8 @@ from pista.warehouse.connection import connect
 QUERY = """
 SELECT d.name, v.row_count, v.version,
        (SELECT count(*) FROM ingest.quarantine q WHERE q.dataset = d.name AND q.resolved_at IS NULL),
-       CASE WHEN d.freshness IS NOT NULL THEN v.as_of IS NULL OR now() - v.as_of > d.freshness END
+       CASE WHEN d.freshness IS NOT NULL THEN v.as_of IS NULL OR now() - v.as_of > d.freshness END,
+       d.paused_reason
 FROM catalog.datasets d JOIN catalog.versions v ON v.dataset = d.name
 WHERE d.served
 ORDER BY d.kind = 'mart', d.name
@@ -36,6 +37,7 @@ class Served:
     lag: int | None  # records of its topic that are not loaded yet; None for a mart
     quarantined: int  # records that wait for somebody
     stale: bool | None  # None: no freshness was promised
+    paused: str | None = None  # why an operator paused it
 
 
 def served(datasets: Mapping[str, Dataset], settings: Settings) -> list[Served]:
@@ -51,8 +53,8 @@ def served(datasets: Mapping[str, Dataset], settings: Settings) -> list[Served]:
     with connect(settings.ingest_dsn.get_secret_value(), "pista status") as connection:
         rows = connection.execute(QUERY).fetchall()
     return [
-        Served(name, count, version, lags[name].records if name in lags else None, quarantined, stale)
-        for name, count, version, quarantined, stale in rows
+        Served(name, count, version, lags[name].records if name in lags else None, quarantined, stale, paused)
+        for name, count, version, quarantined, stale, paused in rows
     ]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import psycopg
 from psycopg import Connection, IsolationLevel
 from psycopg.rows import TupleRow
 
@@ -20,6 +21,7 @@ from pista.warehouse.publishing import ALL_SLICES
 from pista.warehouse.quality import RuleResult, evaluate
 
 BUILT = "pg_temp.built"
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,20 @@ def build_mart(connection: Connection[TupleRow], dataset: Dataset, *, full_refre
     Raises:
         psycopg.Error: the transform or the result does not fit the contract.
     """
+    with _alone(connection, dataset.name, full_refresh=full_refresh):
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return _build(connection, dataset)
+            except psycopg.errors.SerializationFailure:  # the sensor stamped the mart between snapshot and update
+                if attempt == ATTEMPTS:
+                    raise
+    raise AssertionError("unreachable")
+
+
+def _build(connection: Connection[TupleRow], dataset: Dataset) -> MartReport:
     began = time.monotonic()
     try:
-        with _alone(connection, dataset.name, full_refresh=full_refresh), _snapshot(connection):
+        with _snapshot(connection):
             slices = _take_slices(connection, dataset.name)
             full = ALL_SLICES in slices
             if not slices:

@@ -141,6 +141,8 @@ def _column_row(dataset: Dataset, position: int, column: Column) -> tuple[object
     def json(value: object) -> Jsonb | None:
         return None if value is None or value == () else Jsonb(list(value) if isinstance(value, tuple) else value)
 
+    # of a hashed column the rules are those of the value, and what is served is its hash
+    clear = column.pii is None
     return (
         dataset.name,
         position,
@@ -153,8 +155,8 @@ def _column_row(dataset: Dataset, position: int, column: Column) -> tuple[object
         json(column.enum),
         json(column.minimum),
         json(column.maximum),
-        column.min_length,
-        column.max_length,
-        column.pattern,
+        column.min_length if clear else None,
+        column.max_length if clear else None,
+        column.pattern if clear else None,
         json(column.examples),
     )

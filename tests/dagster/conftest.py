@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # importing kafka-python warns, and pytest has not read its f
     from pista.ingest.drain import DrainReport
     from pista.ingest.lag import Lag
     from pista.ingest.load import BatchReport
+    from pista.ingest.pausing import Pause
+    from pista.ingest.upkeep import Level
 
 
 def column(name: str, **more: Any) -> Column:
@@ -114,6 +116,8 @@ class Script:
     rules: dict[str, list[Any]] = field(default_factory=dict)
     mart: Callable[[Dataset, bool], Any] | None = None
     rows: dict[str, int] = field(default_factory=dict)
+    pauses: dict[str, Pause] = field(default_factory=dict)
+    levels: dict[str, Level] = field(default_factory=dict)
     evaluated: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     shares: list[tuple[str, Share]] = field(default_factory=list)
     turn: threading.Event = field(default_factory=threading.Event)  # set: nobody drains before
@@ -169,6 +173,14 @@ class ScriptedPlatform(Platform):
 
     def row_count(self, dataset: str) -> int | None:
         return self.script.rows.get(dataset)
+
+    def find_pause(self, dataset: str) -> Pause | None:
+        return self.script.pauses.get(dataset)
+
+    def quarantine_level(self, dataset: Dataset) -> Level:
+        from pista.ingest.upkeep import Level
+
+        return self.script.levels.get(dataset.name, Level(0, 0, 0.5))
 
     def mart_session(self, mart: str) -> AbstractContextManager[Any]:
         return nullcontext() if self.settings.ingest_dsn is None else super().mart_session(mart)

@@ -1,6 +1,7 @@
 """Builds of marts, the checks that come with them, and the gate of their inputs."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from dagster_project.build import build_defs
 from dagster_project.metadata import asset_key
 from pista.contracts.dataset import Dataset
+from pista.ingest.pausing import Pause
+from pista.ingest.upkeep import Level
 from pista.warehouse.marts import MartReport
 from pista.warehouse.quality import RuleResult
 
@@ -85,6 +88,31 @@ def test_unpublished_build_materializes_nothing_and_fails(run: Run, script: Scri
     assert not check.passed
     assert check.metadata["value"].value == 4.0
     assert f"Not published: {MART_RULE.name}" in message(result)
+
+
+def test_a_paused_mart_is_not_built_and_nothing_fails(run: Run, script: Script) -> None:
+    script.pauses[DAILY.name] = Pause(datetime(2013, 1, 31, tzinfo=UTC), "its definition is disputed")
+    script.rules[DAILY.name] = [RuleResult(MART_RULE, 0.0, True)]
+    result = run()
+    assert result.success
+    assert not result.get_asset_materialization_events()
+    assert len(result.get_asset_check_evaluations()) == 1
+
+
+def test_too_much_in_quarantine_fails_a_check_of_its_source(run: Run, script: Script) -> None:
+    script.rules["flights"] = [RuleResult(rule, 0.0, True) for rule in FLIGHTS.quality]
+    script.levels["flights"] = Level(open=60, loaded=40, allowed=0.5)
+    script.levels["weather"] = Level(open=50, loaded=50, allowed=0.5)
+    result = run("check_sources")
+    passed = {
+        one.asset_key.path[-1]: one.passed
+        for one in result.get_asset_check_evaluations()
+        if one.check_name == "quarantine_within_threshold"
+    }
+    assert passed == {"flights": False, "weather": True, "airlines": True}
+    (failed,) = [one for one in result.get_asset_check_evaluations() if not one.passed]
+    assert failed.metadata["share"].value == 0.6
+    assert "`pista quarantine list flights`" in str(failed.description)
 
 
 def test_source_checks_carry_value_threshold_and_severity(run: Run, script: Script) -> None:

@@ -20,6 +20,7 @@ from dagster_project.resources import Platform, mart_session
 from dagster_project.state import observe
 from pista.contracts.dataset import Dataset
 from pista.ingest.conditions import OffsetsExpired
+from pista.ingest.pausing import Pause
 from pista.ingest.share import WHOLE, Share
 from pista.settings import Settings
 
@@ -276,6 +277,25 @@ def test_condition_stops_its_dataset_only(world: World) -> None:
     assert "Go on with X." in reason
     world.script.set_lag("flights", 100, 200)
     assert world.requested() == [["flights", "airlines"]]
+
+
+def test_a_paused_dataset_is_not_drained_and_the_sensor_says_why(world: World) -> None:
+    world.script.set_lag("weather", 100, 200)
+    pause = Pause(datetime(2013, 1, 31, 6, tzinfo=UTC), "its station is repaired")
+    world.script.lags["weather"] = replace(world.script.lags["weather"], pause=pause)
+    assert "weather is paused since 2013-01-31 06:00:00 UTC: its station is repaired." in world.skip()
+    world.script.set_lag("flights", 100, 200)
+    assert world.requested() == [["flights", "airlines"]]
+
+
+def test_a_paused_mart_is_not_requested_however_long_its_changes_wait(world: World) -> None:
+    world.queue(ago=61)
+    world.admin.execute(
+        "UPDATE catalog.datasets SET paused_at = now(), paused_reason = 'wrong' WHERE name = %s", (DAILY.name,)
+    )
+    assert f"{DAILY.name} is paused: wrong." in world.skip()
+    world.admin.execute("UPDATE catalog.datasets SET paused_at = NULL, paused_reason = NULL")
+    assert world.requested() == [[DAILY.name]]
 
 
 def test_broker_down_is_a_sentence(world: World) -> None:

@@ -16,10 +16,14 @@ DATASETS = Path(__file__).resolve().parents[2] / "datasets"
 
 
 @pytest.fixture
-def job(database: Any) -> dg.JobDefinition:
+def defs(database: Any) -> dg.Definitions:
     settings = Settings(ingest_dsn=database.ingest_dsn)
-    datasets = load_datasets(DATASETS)
-    return build_defs(settings, datasets=datasets, platform=Platform(settings)).resolve_job_def("reconcile")
+    return build_defs(settings, datasets=load_datasets(DATASETS), platform=Platform(settings))
+
+
+@pytest.fixture
+def job(defs: dg.Definitions) -> dg.JobDefinition:
+    return defs.resolve_job_def("reconcile")
 
 
 def test_what_adds_up_is_a_success(job: dg.JobDefinition, instance: dg.DagsterInstance) -> None:
@@ -44,3 +48,14 @@ def test_what_does_not_add_up_fails_the_run_with_a_sentence(
     assert failure.step_failure_data.user_failure_data is not None
     said = str(failure.step_failure_data.user_failure_data.description)
     assert "dataset weather, partition 2, offsets [100, 105): 5 records were loaded, but raw has 0." in said
+
+
+def test_maintenance_makes_partitions_and_drops_what_is_past_its_retention(
+    defs: dg.Definitions, instance: dg.DagsterInstance, database: Any
+) -> None:
+    days = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'raw.weather'::regclass"
+    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
+        admin.execute("SELECT ingest.ensure_raw_partition('weather', current_date - 400)")
+        assert admin.execute(days).fetchone() == (2,), "the default one and an old one"
+        assert defs.resolve_job_def("maintenance").execute_in_process(instance=instance).success
+        assert admin.execute(days).fetchone() == (4,), "the default one and three days"

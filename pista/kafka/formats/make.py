@@ -40,7 +40,7 @@ class Format:
         self._limit = value_max_bytes
         # elsewhere a key that cannot be read is nobody's loss, for nothing reads it
         self._reads_keys = any(
-            column.origin is Origin.KEY or column.pii is not None for column in dataset.columns
+            column.origin is Origin.KEY or column.pii is not None for column in (*dataset.columns, *dataset.dropped)
         ) or any(condition.origin is Origin.KEY for condition in dataset.where)
 
     def plain(self, records: Records) -> Plain:

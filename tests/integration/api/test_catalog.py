@@ -15,6 +15,8 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from pista.contracts.loading import load_datasets
+from pista.ingest import pausing
+from pista.warehouse.connection import connect
 
 
 class Serve(Protocol):
@@ -34,6 +36,20 @@ def test_the_list_says_how_fresh_each_dataset_is(api: Any, eventually: Any) -> N
     assert api.get("/datasets/readings").json()["stale"] is True
     api.execute("UPDATE catalog.versions SET as_of = now() WHERE dataset = 'readings'")
     eventually(lambda: api.get("/datasets/readings").json()["stale"] is False, timeout=5)
+
+
+def test_a_paused_dataset_says_since_when_and_why(api: Any, eventually: Any) -> None:
+    assert api.get("/datasets/readings").json()["paused"] is None
+    with connect(api.admin_dsn, "test") as connection:
+        assert pausing.pause(connection, "readings", "the sensors are moved")
+        try:
+            paused = eventually(lambda: api.get("/datasets/readings").json()["paused"], timeout=5)
+            assert paused["reason"] == "the sensors are moved"
+            assert datetime.fromisoformat(paused["since"]).utcoffset() is not None
+            assert api.get("/v1/readings?limit=1").status_code == 200, "what is there goes on being served"
+        finally:
+            pausing.resume(connection, "readings")
+    eventually(lambda: api.get("/datasets/readings").json()["paused"] is None, timeout=5)
 
 
 def test_a_dataset_describes_its_columns(api: Any) -> None:

@@ -287,7 +287,7 @@ def test_what_was_never_drained_cannot_be_replayed(lab: Lab) -> None:
     lab.drain()
     with (
         connect(lab.settings.ingest_dsn.get_secret_value(), "test") as connection,  # type: ignore[union-attr]
-        pytest.raises(ValueError, match=r"cannot replay \[0, 5\); offsets up to 1 were drained"),
+        pytest.raises(again.ReplayError, match=r"cannot replay \[0, 5\); offsets up to 1 were drained"),
     ):
         list(again.replay(connection, lab.dataset, lab.settings, {0: (0, 5)}, run_id="replay"))
 

@@ -160,10 +160,10 @@ def test_the_first_share_opens_the_whole_topic_and_growth_is_its_owners(lab: Lab
     topic = describe_topics(client_options(lab.settings), [str(lab.dataset.topic)])[str(lab.dataset.topic)]
     assert topic is not None
     with connect(str(lab.settings.ingest_dsn.get_secret_value()), "pista tests") as connection:  # type: ignore[union-attr]
-        ledger = open_partitions(connection, lab.dataset, topic, {}, Share(1, 3))
+        ledger = open_partitions(connection, lab.dataset, topic, {}, Share(1, 3), first=topic.beginning)
         assert sorted(ledger) == list(range(6)), "the others would take theirs for partitions that came later"
         grown = replace(topic, beginning=dict.fromkeys(range(9), 0), end=dict.fromkeys(range(9), 0))
-        open_partitions(connection, lab.dataset, grown, ledger, Share(1, 3))
+        open_partitions(connection, lab.dataset, grown, ledger, Share(1, 3), first={})
         assert sorted(read_ledgers(connection, ["legs"])["legs"]) == [0, 1, 2, 3, 4, 5, 7]
 
 

@@ -210,6 +210,9 @@ def test_a_refresh_that_is_stamped_meanwhile_does_not_fail(warehouse: psycopg.Co
 
         with Interleaved.connect(database.ingest_dsn, autocommit=True) as building:  # type: ignore[attr-defined]
             assert build_mart(building, DAILY, full_refresh=True).published
+        other.execute("UPDATE catalog.versions SET as_of = now() WHERE dataset = 'trips'")
+        with Interleaved.connect(database.ingest_dsn, autocommit=True) as building:  # type: ignore[attr-defined]
+            assert build_mart(building, DAILY).slices == 0, "with nothing to build the sensor does stamp it"
 
 
 def test_random_changes_end_as_a_full_refresh_does(warehouse: psycopg.Connection) -> None:

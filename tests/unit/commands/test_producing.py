@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 
-from pista.commands.producing import LineError, read_csv, read_ndjson
-from pista.contracts.dataset import Column, Dataset, Kind, LogicalType
+from pista.commands.producing import LineError, read_csv, read_ndjson, refusal
+from pista.contracts.dataset import Column, Dataset, Framing, Kind, LogicalType, Origin
 
 COLUMNS = (
     Column("flight", "Número de vuelo", LogicalType.INTEGER, "bigint"),
@@ -68,3 +69,30 @@ def test_lines_that_cannot_go_out(
     with pytest.raises(LineError) as caught:
         list(read(lines, dataset("flight")))
     assert message in str(caught.value)
+
+
+def test_keys_within_objects() -> None:
+    leg = Column("leg", "flight.leg", LogicalType.STRING, "text", path=("flight", "leg"))
+    nested = replace(dataset("leg"), columns=(leg, *COLUMNS))
+    assert [key for key, _ in read_ndjson(['{"flight": {"leg": "AV1"}}'], nested)] == [b"AV1"]
+    ((key, _),) = read_ndjson(['{"flight": {"leg": "AV1"}, "day": "x"}'], replace(nested, key=("leg", "day")))
+    assert json.loads(key or b"") == {"leg": "AV1", "day": "x"}
+    with pytest.raises(LineError, match=r"line 1 lacks the field 'flight\.leg'"):
+        list(read_ndjson(['{"flight": null}'], nested))
+    with pytest.raises(LineError, match=r"line 1: on the way to 'flight\.leg', 3 has no 'leg'"):
+        list(read_ndjson(['{"flight": 3}'], nested))
+    assert refusal(nested, is_csv=False) is None
+    assert refusal(nested, is_csv=True) == "CSV has no place for flight.leg within an object; write NDJSON"
+
+
+def test_messages_that_no_line_can_be() -> None:
+    assert refusal(dataset("flight"), is_csv=True) is None
+    framed = replace(dataset("flight"), topic="legs", framing=Framing.GLUE)
+    assert refusal(framed, is_csv=False) == (
+        "the messages of legs are json in the framing glue; plain JSON among them would be quarantined"
+    )
+    changes = replace(dataset("flight"), topic="legs", debezium=True)
+    assert "the messages of legs are change events of Debezium" in str(refusal(changes, is_csv=False))
+    trace = Column("trace", "header.trace", LogicalType.STRING, "text", origin=Origin.HEADER, required=True)
+    traced = replace(dataset(), columns=(trace, *COLUMNS))
+    assert refusal(traced, is_csv=False) == "a file holds values alone, and legs needs header.trace beside them"

@@ -3,6 +3,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -329,7 +330,7 @@ def test_what_a_contract_does_not_say(tmp_path: Path) -> None:
     assert (dataset.start, dataset.merge, dataset.keep_raw) == ("earliest", Merge.REPLACE, True)
     assert (dataset.quarantine_share, dataset.drain_group, dataset.parallelism) == (0.5, "default", 1)
     assert load(tmp_path, contract(dataset=custom(raw="false"))).keep_raw is False
-    assert load(tmp_path, contract(dataset=custom(envelope="debezium"))).debezium
+    assert load(tmp_path, contract(dataset=custom(envelope="debezium", where="{leg: [a, b], key.x: c}"))).debezium
     parallel = load(tmp_path, contract(dataset=custom(parallelism="2")))
     assert (parallel.drain_group, parallel.parallelism) == ("legs", 2)
 
@@ -340,6 +341,26 @@ def test_nobody_drains_with_a_parallel_dataset(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text(other, encoding="utf-8")
     with pytest.raises(ContractError, match=r"'legs' are the drains of that dataset alone.* a parallelism of 2"):
         load_datasets(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "message"),
+    [
+        (("json", {}), ("avro", {"framing": "glue"}), "servers: the messages of gds.legs are avro with framing glue; by legs they are json with framing none"),
+        (("json", {"framing": "glue"}), ("json", {}), "servers: the messages of gds.legs are json with framing none"),
+        (("json", {"managed": "true", "partitions": "2"}), ("json", {"parallelism": "3"}), "customProperties[parallelism].value: 3 drains would share the 2 partitions that legs makes of gds.legs"),
+    ],
+)  # fmt: skip
+def test_contracts_of_one_topic_agree(tmp_path: Path, mine: Any, theirs: Any, message: str) -> None:
+    (tmp_path / "legs.yaml").write_text(contract(dataset=custom(**mine[1]), message_format=mine[0]), encoding="utf-8")
+    other = contract(dataset=custom(**theirs[1]), message_format=theirs[0])
+    other = other.replace("legs-id", "other-id").replace("name: legs", "name: other")
+    (tmp_path / "other.yaml").write_text(other, encoding="utf-8")
+    with pytest.raises(ContractError) as caught:
+        load_datasets(tmp_path)
+    (only,) = caught.value.problems
+    assert only.file.name == "other.yaml"
+    assert f"{only.field}: {only.message}".startswith(message)
 
 
 D = "customProperties"
@@ -363,6 +384,7 @@ TOPICS = {
     "where a header is a number": (custom(where="{header.a: 1}"), "json", KEY, f"{D}[where].value.header.a: 1: header.a is text; put the value in quotes"),
     "where a record": (custom(where="{record.offset: 1}"), "json", KEY, f"{D}[where].value.record.offset: record.offset says where a record is"),
     "where twice": (custom(where="{a: 1, '\"a\"': 2}"), "json", KEY, f"{D}[where].value.\"a\": \"a\" stands twice; write a list of values"),
+    "where a change can change": (custom(envelope="debezium", where="{state: a}"), "json", KEY, f"{D}[where].value: state is no key column: a change could take a row out of the filter, and nothing would delete it; with envelope: debezium ask for leg, key.NAME or header.NAME"),
     "start without offset": (custom(start="2026-01-31T12:00:00"), "json", KEY, f"{D}[start].value: '2026-01-31T12:00:00': must be earliest or latest, or a time with offset"),
     "start unknown": (custom(start="beginning"), "json", KEY, f"{D}[start].value: 'beginning': must be earliest or latest"),
     "share above one": (custom(quarantine_share="5"), "json", KEY, f"{D}[quarantine_share].value: 5: must be a share of a batch from 0 (none) to 1 (all)"),

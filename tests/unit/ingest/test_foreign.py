@@ -142,6 +142,7 @@ def test_another_form_of_a_value_is_read_as_what_it_means(field: str, value: Any
         (GOOD | {"ok": "True"}, b"k", "wrong_type", "ok"),
         (GOOD | {"s": True}, b"k", "wrong_type", "s"),
         (GOOD | {"s": 1e15}, b"k", "out_of_range", "s"),
+        (GOOD | {"days": "1.5"}, b"k", "wrong_type", "days"),
         (GOOD | {"ms": -1_000_000_000_000}, b"k", "out_of_range", "ms"),
         (GOOD | {"day": "2013-01-31"}, b"k", "wrong_type", "day"),
         (GOOD | {"local": "10.03.2013 02:30"}, b"k", "nonexistent_time", "local"),

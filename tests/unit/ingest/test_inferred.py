@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pista.contracts.contract import read_contract
-from pista.contracts.dataset import Dataset
+from pista.contracts.dataset import Coercion, Dataset
 from pista.contracts.inference import InferenceError, infer_contract
 from pista.contracts.sampled import parse_object
 from pista.ingest.decode import Decoder
@@ -41,6 +41,79 @@ def takes_all(messages: list[Message]) -> Dataset:
 
 def as_bytes(document: object) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def test_a_feed_of_flights() -> None:
+    def leg(number: int) -> dict[str, Any]:
+        return {
+            "messageId": f"9f8b-{number}",
+            "sentAt": 1_764_038_400_000 + number,
+            "flight": {
+                "carrier": "AV",
+                "number": f"{number:04d}",
+                "date": f"{number % 28 + 1:02d}NOV26",
+                "legs": [{"from": "BOG", "to": "MDE", "gate": None}],
+                "delay": {"minutes": str(number), "reason": None if number % 2 else "WX"},
+            },
+            "status": ("ON", "OFF", "OUT")[number % 3],
+            "local": f"2026-11-{number % 28 + 1:02d} 10:05:00",
+            "price": f"{number}.50" if number % 3 else "",
+        }
+
+    messages: list[Message] = [(as_bytes({"id": f"9f8b-{n}", "carrier": "AV"}), as_bytes(leg(n))) for n in range(300)]
+    dataset = takes_all([*messages, (as_bytes({"id": "x", "carrier": "LA"}), None)])
+    assert dataset.key == ("id", "flight_carrier")
+    found = {c.name: (c.logical_type.value, c.coercion and c.coercion.value, c.time_format) for c in dataset.columns}
+    assert found == {
+        "id": ("string", None, None),
+        "message_id": ("string", None, None),
+        "sent_at": ("timestamp", "epoch_ms", None),
+        "flight_carrier": ("string", None, None),
+        "flight_number": ("string", None, None),
+        "flight_date": ("date", None, "%d%b%y"),
+        "flight_legs": ("array", None, None),
+        "flight_delay_minutes": ("integer", "text", None),
+        "flight_delay_reason": ("string", None, None),
+        "status": ("string", None, None),
+        "local": ("timestamp", None, None),
+        "price": ("number", "text", None),
+    }
+    assert dataset.column("status").enum == ("OFF", "ON", "OUT")
+
+
+def test_changes_of_a_table() -> None:
+    def change(number: int) -> bytes:
+        row = {
+            "id": number,
+            "born_on": number - 5_000,
+            "seen": number,
+            "amount": "12.30",
+            "updated_at": 1_764_038_400_000_000 + number,
+        }
+        event = {"op": "c", "before": None, "after": row, "source": {"lsn": number}, "ts_ms": 1_764_038_400_000}
+        return as_bytes({"schema": schema, "payload": event})
+
+    after = [
+        {"type": "int32", "field": "id"},
+        {"type": "int32", "field": "born_on", "name": "io.debezium.time.Date"},
+        {"type": "int64", "field": "seen", "name": "io.debezium.time.MicroTimestamp"},
+    ]
+    schema = {"type": "struct", "fields": [{"type": "struct", "field": "after", "name": "db.Value", "fields": after}]}
+
+    def key(number: int) -> bytes:
+        return as_bytes({"schema": {"type": "struct"}, "payload": {"id": number}})
+
+    deletion = as_bytes({"schema": {}, "payload": {"op": "d", "before": {"id": 1}, "after": None, "source": {}}})
+    messages: list[Message] = [(key(n), change(n)) for n in range(3)]
+    dataset = takes_all([*messages, (key(1), deletion), (key(1), None)])
+    assert (dataset.debezium, dataset.key) == (True, ("id",))
+    assert [(c.name, c.coercion) for c in dataset.columns] == [
+        ("id", None),
+        ("born_on", Coercion.EPOCH_DAYS),
+        ("seen", Coercion.EPOCH_US),
+        ("amount", Coercion.TEXT),
+        ("updated_at", Coercion.EPOCH_US),
+    ]
 
 
 texts = st.one_of(
@@ -121,7 +194,7 @@ def samples(draw: Any) -> list[Message]:
     return messages
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(samples())
 def test_every_sampled_message_loads(messages: list[Message]) -> None:
     readable = [(key, value) for key, value in messages if value is None or parse_object(value) is not None]

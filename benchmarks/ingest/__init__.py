@@ -1,0 +1,1 @@
+"""From Kafka to PostgreSQL: Pista beside its peers, on one machine in one run."""

@@ -13,6 +13,7 @@ from psycopg.rows import TupleRow
 from pista.contracts.dataset import Dataset
 from pista.ingest.batch import epochs, make_batch, monotonic_ms, order_times
 from pista.ingest.decode import Decoder
+from pista.ingest.files import FILE_EPOCH, plain
 from pista.ingest.history import checkpoint
 from pista.ingest.ledger import Entry, Ledger, find_condition, read_ledgers
 from pista.ingest.load import BatchReport, commit_batch
@@ -33,24 +34,28 @@ class ReplayError(Exception):
 def retry(connection: Connection[TupleRow], dataset: Dataset, settings: Settings, *, run_id: str) -> list[BatchReport]:
     """Try every open quarantined record of a dataset once more; what is still bad stays, with its new reason."""
     reports: list[BatchReport] = []
-    decoder = Decoder(dataset, settings)
+    decoders = {False: Decoder(dataset, settings), True: Decoder(plain(dataset), settings)}
     after = 0
     while True:
-        lines = open_records(connection, dataset.name, RETRY_AT_ONCE, after=after)
-        if not lines:
+        found = open_records(connection, dataset.name, RETRY_AT_ONCE, after=after)
+        if not found:
             return reports
-        after = lines[-1].id
-        batch = make_batch(
-            decoder,
-            Records.of(line.record for line in lines),
-            epochs=np.array([line.epoch for line in lines], np.int32),
-            order_times=np.array([round(line.order_time.timestamp() * 1000) for line in lines], np.int64),
-            planned={},
-            positions={},
-            read_ms=0.0,
-            clock_ms=monotonic_ms(),
-        )
-        reports.append(commit_batch(connection, batch, run_id=run_id, kind="retry"))
+        after = found[-1].id
+        for of_file, decoder in decoders.items():
+            lines = [line for line in found if (line.epoch == FILE_EPOCH) == of_file]
+            if not lines:
+                continue
+            batch = make_batch(
+                decoder,
+                Records.of(line.record for line in lines),
+                epochs=np.array([line.epoch for line in lines], np.int32),
+                order_times=np.array([round(line.order_time.timestamp() * 1000) for line in lines], np.int64),
+                planned={},
+                positions={},
+                read_ms=0.0,
+                clock_ms=monotonic_ms(),
+            )
+            reports.append(commit_batch(connection, batch, run_id=run_id, kind="retry"))
 
 
 def replay(

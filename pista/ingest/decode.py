@@ -61,8 +61,6 @@ class Decoder:
             readable = replace(records, values=plain.values, keys=plain.keys)
             result = self._decode_plain(records, readable, plain)
             records = readable
-        if self._reading.merge is Merge.PATCH:
-            result = with_absent(self._reading, records, result)
         result = replace(result, unknown_fields=count_unknown(self._reading, self._known, records))
         if self._reading.merge is Merge.PATCH:
             result = with_absent(self._reading, records, result)

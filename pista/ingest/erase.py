@@ -131,7 +131,7 @@ class _Erasure:
             "SELECT salt FROM ingest.erased WHERE dataset = %s LIMIT 1", (self._dataset.name,)
         ).fetchone()
         salt = row[0] if row else secrets.token_bytes(16)  # one a dataset, so that a batch is hashed once
-        positions = {str(entry.partition): [entry.epoch, entry.next_offset] for entry in until.ledger.values()}
+        positions = {str(entry.partition): [entry.epoch, entry.reached] for entry in until.ledger.values()}
         self._connection.execute(
             """
             INSERT INTO ingest.erased (dataset, key_hash, salt, positions)
@@ -191,7 +191,7 @@ class _Erasure:
             if key != self._key:
                 continue
             entry = until.ledger.get(record.partition)
-            if epoch < 0 or (entry is not None and (epoch, record.offset) < (entry.epoch, entry.next_offset)):
+            if epoch < 0 or (entry is not None and (epoch, record.offset) < (entry.epoch, entry.reached)):
                 found.append((epoch, record.partition, record.offset))
         return found
 

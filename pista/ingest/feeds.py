@@ -179,10 +179,10 @@ class TopicFeed:
         """What lies between the ledgers of the two."""
         topic = self._check_topic(until.ledger)
         before = since.ledger if since is not None else {}
-        ends = {partition: entry.next_offset for partition, entry in until.ledger.items()}
+        ends = {partition: entry.reached for partition, entry in until.ledger.items()}
         starts = {
             # what lies before the epoch began was loaded at other positions
-            p: before[p].next_offset if p in before else min(max(topic.beginning[p], entry.epoch_offset), ends[p])
+            p: before[p].reached if p in before else min(max(topic.beginning[p], entry.epoch_offset), ends[p])
             for p, entry in until.ledger.items()
         }
         self._order_times = {p: self._order_times.get(p, 0) for p in ends}

@@ -226,11 +226,11 @@ class _Rebuild:
         return number
 
     def _is_quarantined(self, epoch: int, partition: int, offset: int) -> bool:
-        """Whether the record was refused before: it is no loss then."""
+        """Whether the record was refused before, or given up: it is no loss then."""
         row = self._connection.execute(
             """
             SELECT EXISTS (SELECT FROM ingest.quarantine WHERE dataset = %s AND epoch = %s AND partition = %s
-                AND "offset" = %s AND resolved_at IS NULL)
+                AND "offset" = %s AND (resolved_at IS NULL OR discarded_at IS NOT NULL))
             """,
             (self._dataset.name, epoch, partition, offset),
         ).fetchone()

@@ -16,7 +16,10 @@ from referencing.jsonschema import DRAFT202012
 
 from pista.contracts.loading import load_datasets
 from pista.ingest import pausing
+from pista.ingest.dropping import drop
 from pista.warehouse.connection import connect
+
+from .conftest import declare
 
 
 class Serve(Protocol):
@@ -50,6 +53,16 @@ def test_a_paused_dataset_says_since_when_and_why(api: Any, eventually: Any) -> 
         finally:
             pausing.resume(connection, "readings")
     eventually(lambda: api.get("/datasets/readings").json()["paused"] is None, timeout=5)
+
+
+def test_a_dropped_dataset_is_not_found(api: Any, eventually: Any) -> None:
+    with connect(api.admin_dsn, "test") as connection:
+        declare(connection, "doomed", "mart", ["id"], [("id", "string", "text", False)])
+        connection.execute("NOTIFY pista_catalog")
+    eventually(lambda: api.get("/v1/doomed").status_code == 200, timeout=10)
+    assert drop(api.admin_dsn, "doomed", reason="over").kind == "mart"
+    eventually(lambda: api.get("/v1/doomed").status_code == 404, timeout=10)
+    assert api.get("/datasets/doomed").status_code == 404
 
 
 def test_a_dataset_describes_its_columns(api: Any) -> None:

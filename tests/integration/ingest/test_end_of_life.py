@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from pydantic import SecretStr
 
 from pista.cli import main
 from pista.contracts.dataset import Merge, Pii
 from pista.ingest import again
+from pista.ingest import erase as erasing
 from pista.ingest.dropping import DropRefusedError, drop
 from pista.ingest.erase import EraseRefusedError, EraseReport, erase
 from pista.ingest.fileload import load_file
@@ -125,7 +127,7 @@ def test_nothing_is_lost_of_the_others(lab: Lab, tmp_path: Path) -> None:
 def test_a_hashed_key_is_erased_by_its_text(lab: Lab, tmp_path: Path) -> None:
     columns = (replace(lab.dataset.columns[0], pii=Pii.HASH), *lab.dataset.columns[1:])
     lab.dataset = replace(lab.dataset, columns=columns, contract_hash="hashed")
-    lab.settings = lab.settings.model_copy(update={"pii_secret": type(lab.settings.postgres_dsn)("s3cret")})
+    lab.settings = lab.settings.model_copy(update={"pii_secret": SecretStr("s3cret")})
     lab.migrate()
     fill(lab, tmp_path)
     assert everywhere(lab, SECRET) == ["ingest.quarantine"]
@@ -135,6 +137,42 @@ def test_a_hashed_key_is_erased_by_its_text(lab: Lab, tmp_path: Path) -> None:
     assert everywhere(lab, hashed) == []
     replay_all(lab)
     assert everywhere(lab, hashed) == []
+
+
+def test_what_is_to_be_read_again_is_of_the_past_too(lab: Lab) -> None:
+    lab.produce([event(SECRET), event("other")], partition=0)
+    lab.drain()
+    # an operator moved the ledger back, and drains have not come so far again
+    lab.query("UPDATE ingest.ledger SET next_offset = 0, reread_until = 2 WHERE partition = 0 RETURNING 1")
+    assert run_erase(lab, SECRET).raw == 1
+    lab.drain()
+    assert everywhere(lab, SECRET) == []
+    assert lab.query("SELECT id FROM curated.legs") == [("other",)]
+    lab.reconcile()
+
+
+def test_an_erasure_that_was_broken_off_is_finished_by_the_same_call(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(lab, tmp_path)
+
+    class CutError(Exception):
+        pass
+
+    def cut(*_: object) -> None:
+        raise CutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(erasing._Erasure, "clear_raw", cut)
+        with pytest.raises(CutError):
+            run_erase(lab, SECRET)
+    assert lab.query("SELECT FROM curated.legs WHERE id = %s", SECRET) == []
+    replay_all(lab)
+    assert "curated.legs" not in everywhere(lab, SECRET)
+    report = run_erase(lab, SECRET)
+    assert (report.rows, report.raw, report.quarantined) == (0, 5, 3)
+    assert everywhere(lab, SECRET) == []
+    lab.reconcile()
 
 
 def test_what_erase_refuses(append_lab: Lab, lab: Lab) -> None:

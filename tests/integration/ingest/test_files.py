@@ -16,6 +16,7 @@ from pista.ingest.fileload import LoadReport, load_file
 from pista.ingest.files import FileError
 from pista.ingest.ledger import LostRaceError
 from pista.ingest.load import BatchReport
+from pista.ingest.rebuild import Source, rebuild
 from pista.warehouse.connection import connect
 
 from .conftest import Lab, event
@@ -115,6 +116,23 @@ def test_bad_lines_go_to_quarantine_with_file_and_line_and_can_be_retried(lab: L
         retry(connection, lab.dataset, lab.settings, run_id="retry")
     assert lab.value("SELECT state FROM curated.legs WHERE id = 'b'") == "odd"
     assert lab.query(query) == [("bad.ndjson", report.number, 3, "not_json")]
+
+
+def test_lines_of_a_framed_dataset_are_plain_json_and_are_retried_as_such(lab: Lab, tmp_path: Path) -> None:
+    framed = replace(lab.dataset, debezium=True, contract_hash="framed")
+    lab.dataset = framed
+    lab.migrate()
+    load(lab, write(tmp_path / "history.ndjson", [{"id": "a"}, {"id": "b", "state": "odd"}]))
+    columns = tuple(replace(c, enum=("on", "odd")) if c.name == "state" else c for c in framed.columns)
+    with connect(lab.admin_dsn, "test") as connection:  # the contract is mended
+        connection.execute("UPDATE catalog.datasets SET contract_hash = 'mended' WHERE name = 'legs'")
+    lab.dataset = replace(framed, columns=columns, contract_hash="mended")
+    with connect(str(lab.settings.ingest_dsn.get_secret_value()), "test") as connection:  # type: ignore[union-attr]
+        retry(connection, lab.dataset, lab.settings, run_id="retry")
+    assert lab.query("SELECT id, state FROM curated.legs ORDER BY id") == [("a", None), ("b", "odd")]
+    before = lab.query("SELECT id, state, _offset FROM curated.legs ORDER BY id")
+    rebuild(lab.admin_dsn, lab.dataset, lab.settings, Source.RAW)
+    assert lab.query("SELECT id, state, _offset FROM curated.legs ORDER BY id") == before
 
 
 def test_cells_that_do_not_fit_and_short_rows_of_csv_are_quarantined(lab: Lab, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
-from pista.contracts.dataset import Column, Dataset, Kind, LogicalType, MartInput
+from pista.contracts.dataset import Column, Dataset, Kind, LogicalType, MartInput, Pii
 from pista.ingest import again
 from pista.ingest.fileload import load_file
 from pista.ingest.rebuild import RebuildRefusedError, RebuildReport, Source, rebuild
@@ -184,6 +185,32 @@ def test_producers_may_be_ahead_and_a_later_column_is_filled_from_raw(lab: Lab) 
     assert lab.query("SELECT id, gate FROM curated.legs") == [("a", None)]
     run(lab)
     assert lab.query("SELECT id, gate FROM curated.legs") == [("a", "B7")]
+
+
+def test_what_becomes_personal_is_read_anew_and_raw_with_it(lab: Lab) -> None:
+    fill(lab)
+    count = lab.value("SELECT count(*) FROM raw.legs")
+    columns = tuple(replace(c, pii=Pii.HASH) if c.name == "passport" else c for c in lab.dataset.columns)
+    lab.dataset = replace(lab.dataset, columns=columns, contract_hash="hashed")
+    lab.settings = lab.settings.model_copy(update={"pii_secret": SecretStr("s3cret")})
+    clear = "SELECT count(*) FROM raw.legs WHERE convert_from(value, 'UTF8') LIKE '%%\"passport\": \"X%%'"
+    assert lab.value(clear) > 0
+    with pytest.raises(BreakingChangeError, match=r"hold it in clear.*--from topic"):
+        lab.migrate()
+    with pytest.raises(RebuildRefusedError, match="raw holds passport in clear"):
+        run(lab)
+    run(lab, Source.TOPIC)
+    assert lab.value(clear.replace('": "', '":"')) == lab.value(clear) == 0
+    assert lab.value("SELECT min(length(passport)) FROM curated.legs WHERE passport IS NOT NULL") == 64
+    assert lab.value("SELECT count(*) FROM raw.legs") == count
+    before = table(lab)
+    run(lab)
+    assert table(lab) == before
+    lab.produce([event("k0", pax=99, passport="X99")])
+    lab.drain()
+    assert lab.value("SELECT length(passport) FROM curated.legs WHERE pax = 99") == 64
+    lab.reconcile()
+    assert lab.migrate() == []
 
 
 def test_half_a_log_is_refused_unless_the_loss_is_accepted(lab: Lab) -> None:

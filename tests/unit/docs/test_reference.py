@@ -3,6 +3,11 @@
 import re
 from pathlib import Path
 
+import click
+import pytest
+
+from pista.cli import main
+from pista.commands import datasets as commands
 from pista.contracts.dataset import Framing
 from pista.ingest import conditions
 from pista.ingest.reasons import Reason
@@ -52,3 +57,18 @@ def test_every_test_that_the_fault_tables_name_exists() -> None:
     there = {name for file in folder.rglob("test_*.py") for name in re.findall(r"def (test_\w+)\(", file.read_text())}
     assert named
     assert named <= there
+
+
+def test_every_command_of_the_life_of_a_dataset_exists_with_its_options() -> None:
+    text = (REFERENCE / "lifecycle.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| `pista ([^`]+)` \| ", text, re.MULTILINE)
+    assert len(lines) == 4
+    for line in lines:
+        words = line.replace("\\|", "|").split()
+        command: click.Command = main
+        while isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), words.pop(0)) or pytest.fail(line)
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options
+        assert {word for word in words if word.isupper()} - {"TEXT"} <= {str(p.name).upper() for p in command.params}
+    assert set(commands.dataset.commands) >= {"new", "load", "rebuild", "drop"}

@@ -67,8 +67,6 @@ class Decoder:
         if self._reading.merge is Merge.PATCH:
             result = with_absent(self._reading, records, result)
         result = replace(result, unknown_fields=count_unknown(self._reading, self._known, records))
-        if self._reading.merge is Merge.PATCH:
-            result = with_absent(self._reading, records, result)
         return result if self._concealer is None else self._concealer.conceal(result)
 
     def of_keys(self) -> "Decoder":

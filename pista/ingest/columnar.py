@@ -1,4 +1,4 @@
-"""A whole batch at once with pyarrow; None where any record is not plainly good.
+"""A whole batch at once with pyarrow, if every record is plainly good.
 
 What this path takes decodes as ``rowwise`` would decode it; what it refuses is no verdict, only slower. Objects and
 arrays that are stored whole, and places within arrays, are read by ``rowwise``'s own functions.
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,9 +16,10 @@ from pista.contracts.dataset import Column, Dataset, Filter, Origin
 from pista.ingest import debezium, filters
 from pista.ingest.arrow import TYPES, Decoded, combine, decoded, left_out
 from pista.ingest.gate import NotColumnarError, Tree, field_at, join_objects, plant, read_fields
-from pista.ingest.places import Opened, is_text, last_header, steps
+from pista.ingest.places import Opened, follow, is_text, last_header, steps
 from pista.ingest.reasons import RejectedError
-from pista.ingest.rowwise import decode_rowwise, parse, read
+from pista.ingest.rowwise import decode_rowwise, parse
+from pista.ingest.values import convert
 from pista.ingest.vector import convert_array, read_type
 from pista.kafka.records import Records
 
@@ -25,15 +27,16 @@ Way = tuple[str, ...]
 FILTER_TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64()}
 
 
-def decode_columnar(dataset: Dataset, records: Records, value_max_bytes: int) -> Decoded | None:
-    """Rows of a batch whose every record is plainly good, else None.
+def decode_columnar(dataset: Dataset, records: Records, value_max_bytes: int) -> Decoded:
+    """Rows of a batch whose every record is plainly good; filters by key and headers are taken to hold already.
 
-    Filters by key and headers are taken to hold already.
+    Raises:
+        NotColumnarError: some record is not plainly good.
     """
     try:
         return _decode(dataset, records, value_max_bytes)
-    except (NotColumnarError, RejectedError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return None
+    except (RejectedError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise NotColumnarError from None
 
 
 def _decode(dataset: Dataset, records: Records, value_max_bytes: int) -> Decoded:
@@ -52,8 +55,10 @@ def _decode(dataset: Dataset, records: Records, value_max_bytes: int) -> Decoded
             records = records.take(places)
             lines = b"\n".join(records.values)  # type: ignore[arg-type]
     if len(records):
-        batch = _Batch(dataset, records, lines, above)
-        arrays, ambiguous = batch.arrays()
+        try:
+            arrays, ambiguous = _Batch(dataset, records, lines, above).arrays()
+        except NotColumnarError as error:
+            raise NotColumnarError(None if error.suspects is None else places[error.suspects]) from None
         rows = decoded(dataset, arrays, pa.repeat(False, len(records)), np.arange(len(records)), [], ambiguous)
         parts.append((places, rows))
     return combine(parts)
@@ -106,19 +111,27 @@ class _Batch:
 
     def __init__(self, dataset: Dataset, records: Records, lines: bytes, above: Way) -> None:
         self._dataset, self._records, self._lines, self._above = dataset, records, lines, above
-        self._opened: list[Opened] | None = None
+        self._parsed: list[Any] | None = None
 
     def arrays(self) -> tuple[list[pa.Array], int]:
         """The columns of the contract, and how many of their local times exist twice."""
         fields = self._fields()
         found: list[pa.Array] = []
         ambiguous = 0
+        bad: list[np.ndarray] = []  # of all columns, so that they are taken out at once
         for column in (*self._dataset.columns, *self._dataset.dropped):
-            array, twice = self._column(column, fields)
-            if len(found) < len(self._dataset.columns):
-                found.append(array)
-                ambiguous += twice
-        return found, ambiguous
+            try:
+                array, twice = self._column(column, fields)
+            except NotColumnarError as error:
+                if error.suspects is None:
+                    raise
+                bad.append(error.suspects)
+                continue
+            found.append(array)
+            ambiguous += twice
+        if bad:
+            raise NotColumnarError(np.unique(np.concatenate(bad)))
+        return found[: len(self._dataset.columns)], ambiguous
 
     def _fields(self) -> dict[str, pa.Array]:
         """Fields of values and of keys that can be read as columns, by the name of their column."""
@@ -134,6 +147,8 @@ class _Batch:
                 key_ways[column.name] = way
         count = len(self._records)
         values = read_fields(self._lines, value_tree, count)
+        if self._above and value_ways and (rows := field_at(values, self._above)).null_count:
+            raise NotColumnarError(np.flatnonzero(rows.is_null()))  # changes without a row
         found = {name: field_at(values, way) for name, way in value_ways.items()}
         if key_ways:
             keys = [b"{}" if key is None else key for key in self._records.keys]
@@ -148,9 +163,26 @@ class _Batch:
             return convert_array(column, self._texts(column))
         if column.origin is Origin.RECORD:
             return convert_array(column, self._broker(str(column.path[0])))
-        pairs = [read(column, opened) for opened in self._each()]
-        array = pa.array([value for value, _ in pairs], TYPES[column.logical_type])
-        return array, sum(twice for _, twice in pairs)
+        return self._one_by_one(column)
+
+    def _one_by_one(self, column: Column) -> tuple[pa.Array, int]:
+        values, ambiguous, bad = [], 0, []
+        way = steps(column)
+        for place in range(len(self._records)):
+            try:
+                if column.origin is Origin.VALUE:
+                    there = follow(self._documents()[place], way, column.source)
+                else:
+                    there = Opened(self._dataset, self._records.one(place), None).at(column)
+                value, twice = convert(column, there)
+            except RejectedError:
+                bad.append(place)
+                continue
+            values.append(value)
+            ambiguous += twice
+        if bad:
+            raise NotColumnarError(np.array(bad))
+        return pa.array(values, TYPES[column.logical_type]), ambiguous
 
     def _texts(self, column: Column) -> pa.Array:
         found: Sequence[bytes | None]
@@ -172,18 +204,9 @@ class _Batch:
             return pa.array(records.timestamps, pa.int64(), mask=records.timestamps < 0)
         return pa.array(records.partitions if name == "partition" else records.offsets, pa.int64())
 
-    def _each(self) -> list[Opened]:
-        """The records one by one, each parsed once."""
-        if self._opened is None:
-            self._opened = [self._open(index) for index in range(len(self._records))]
-        return self._opened
-
-    def _open(self, index: int) -> Opened:
-        record = self._records.one(index)
-        document: Mapping[str, Any] | None = parse(record.value or b"", len(record.value or b""))
-        if self._dataset.debezium:
-            change = debezium.unwrap(document or {})
-            if change is None or change.deletes:
-                raise NotColumnarError
-            document = change.row
-        return Opened(self._dataset, record, document)
+    def _documents(self) -> list[Any]:
+        """The rows in the values, each parsed once; that they are JSON, and rows, is known by now."""
+        if self._parsed is None:
+            documents = [orjson.loads(value) for value in self._records.values if value is not None]
+            self._parsed = [follow(document, self._above, "after") for document in documents]
+        return self._parsed

@@ -9,17 +9,20 @@ from pista.contracts.dataset import Dataset, Merge
 from pista.ingest import filters
 from pista.ingest.arrow import Decoded, combine, left_out
 from pista.ingest.columnar import decode_columnar
+from pista.ingest.gate import NotColumnarError
 from pista.ingest.pii import Concealer, as_stored, personal_columns
 from pista.ingest.places import Opened
 from pista.ingest.presence import with_absent
 from pista.ingest.reasons import Reason, Rejection
 from pista.ingest.rowwise import decode_rowwise, too_large
+from pista.ingest.sieve import suspects
 from pista.ingest.unknown import count_unknown, known_fields
 from pista.kafka.formats.make import Plain, make_format
 from pista.kafka.records import Records
 from pista.settings import Settings
 
 ROWWISE_BELOW = 256  # records; halving a smaller batch costs more than reading it one by one
+SIEVINGS = 4  # times: without what is no JSON, then without mistyped fields, then without bad values, with one to spare
 
 
 class Decoder:
@@ -62,8 +65,6 @@ class Decoder:
             result = self._decode_plain(records, readable, plain)
             records = readable
         result = replace(result, unknown_fields=count_unknown(self._reading, self._known, records))
-        if self._reading.merge is Merge.PATCH:
-            result = with_absent(self._reading, records, result)
         return result if self._concealer is None else self._concealer.conceal(result)
 
     def of_keys(self) -> "Decoder":
@@ -127,7 +128,7 @@ def decode(dataset: Dataset, records: Records, value_max_bytes: int) -> Decoded:
     places = np.flatnonzero(ours & ~deletions)
     if places.size or not parts:
         rest = records if places.size == len(records) else records.take(places)
-        parts.append((places, _halve(dataset, rest, value_max_bytes)))
+        parts.append((places, _decode_values(dataset, rest, value_max_bytes)))
     return combine(parts)
 
 
@@ -138,11 +139,33 @@ def _outer_filters_hold(dataset: Dataset, records: Records) -> np.ndarray:
     return np.fromiter((filters.hold(outer, Opened(dataset, record, None)) for record in records), bool, len(records))
 
 
+def _decode_values(dataset: Dataset, records: Records, value_max_bytes: int) -> Decoded:
+    """The columnar path without those that keep a batch from it; by halves where they cannot be told."""
+    parts: list[tuple[np.ndarray, Decoded]] = []
+    places = np.arange(len(records))
+    for _ in range(SIEVINGS):
+        if len(records) <= ROWWISE_BELOW:
+            break
+        try:
+            parts.append((places, decode_columnar(dataset, records, value_max_bytes)))
+            return combine(parts)
+        except NotColumnarError as error:
+            bad = suspects(dataset, records, value_max_bytes) if error.suspects is None else error.suspects
+        if not 0 < len(bad) <= len(records) // 2:
+            break
+        parts.append((places[bad], decode_rowwise(dataset, records.take(bad), value_max_bytes)))
+        rest = np.delete(np.arange(len(records)), bad)
+        places, records = places[rest], records.take(rest)
+    parts.append((places, _halve(dataset, records, value_max_bytes)))
+    return combine(parts)
+
+
 def _halve(dataset: Dataset, records: Records, value_max_bytes: int) -> Decoded:
     """The columnar path for the largest parts of a batch that it takes."""
-    whole = decode_columnar(dataset, records, value_max_bytes)
-    if whole is not None:
-        return whole
+    try:
+        return decode_columnar(dataset, records, value_max_bytes)
+    except NotColumnarError:
+        pass
     if len(records) <= ROWWISE_BELOW:
         return decode_rowwise(dataset, records, value_max_bytes)
     middle = len(records) // 2

@@ -57,23 +57,28 @@ COLUMNS = """
 
 
 def store(connection: Connection[TupleRow], batch: Batch, rejections: Sequence[Rejection], run_id: str) -> None:
-    """Keep the rejected records, and mark those that this batch loaded as resolved, inside the loading transaction."""
+    """Keep the rejected records, and resolve those that this batch loaded or found to be of others.
+
+    Inside the loading transaction.
+    """
     loaded = np.setdiff1d(batch.decoded.index, [rejection.index for rejection in rejections])
     if batch.again:  # only then can it load what lay in quarantine
         with connection.cursor() as cursor:
             cursor.executemany(
                 """
-                UPDATE ingest.quarantine SET resolved_at = now() WHERE resolved_at IS NULL
-                    AND dataset = %s AND epoch = %s AND partition = %s AND "offset" = %s
+                UPDATE ingest.quarantine SET resolved_at = now(), discarded_at = CASE WHEN %s THEN now() END
+                WHERE resolved_at IS NULL AND dataset = %s AND epoch = %s AND partition = %s AND "offset" = %s
                 """,
                 [
                     (
+                        others,
                         batch.dataset.name,
                         int(batch.epochs[i]),
                         int(batch.records.partitions[i]),
                         int(batch.records.offsets[i]),
                     )
-                    for i in loaded.tolist()
+                    for others, places in ((False, loaded), (True, batch.decoded.filtered))
+                    for i in places.tolist()
                 ],
             )
     with connection.cursor() as cursor:

@@ -73,12 +73,7 @@ def decode_record(dataset: Dataset, record: Record, value_max_bytes: int) -> Row
     return _tombstone(dataset, opened, record.key, change.row) if change.deletes else _row(dataset, opened)
 
 
-def read(column: Column, opened: Opened) -> tuple[Any, bool]:
-    """The value of a column, and whether it was a local time that exists twice.
-
-    Raises:
-        RejectedError: the value breaks the contract.
-    """
+def _read(column: Column, opened: Opened) -> tuple[Any, bool]:
     try:
         return convert(column, opened.at(column))
     except RejectedError as error:
@@ -88,10 +83,10 @@ def read(column: Column, opened: Opened) -> tuple[Any, bool]:
 def _row(dataset: Dataset, opened: Opened) -> Row:
     values, ambiguous = {}, 0
     for column in dataset.columns:
-        values[column.name], twice = read(column, opened)
+        values[column.name], twice = _read(column, opened)
         ambiguous += twice
     for column in dataset.dropped:
-        read(column, opened)
+        _read(column, opened)
     return Row(values, ambiguous=ambiguous)
 
 

@@ -20,6 +20,7 @@ from pista.ingest.coercions import (
 )
 from pista.ingest.gate import NotColumnarError
 from pista.ingest.places import is_text
+from pista.ingest.reasons import RejectedError
 from pista.ingest.values import INTEGER_RANGES, bounds, convert
 
 # what the values of a field are read as, before zones, ranges and dates
@@ -57,17 +58,24 @@ def convert_array(column: Column, array: pa.Array) -> tuple[pa.Array, int]:
     """The values as PostgreSQL shall store them, and how many were local times that exist twice.
 
     Raises:
-        NotColumnarError: some value is not plainly good.
+        NotColumnarError: some value is not good, or not plainly good.
         pyarrow.ArrowInvalid: likewise.
-        RejectedError: likewise.
     """
     if array.type != read_type(column):
         raise NotColumnarError
-    if column.time_format is not None:
-        return _by_distinct(column, array)
+    if column.time_format is None:
+        try:
+            return _convert(column, array)
+        except (NotColumnarError, pa.ArrowInvalid):
+            if array.type != pa.string():
+                raise
+    return _by_distinct(column, array)
+
+
+def _convert(column: Column, array: pa.Array) -> tuple[pa.Array, int]:
     array = _coerced(column, array)
     if column.required and array.null_count:
-        raise NotColumnarError
+        raise NotColumnarError(_places(pc.is_null(array)))
     ambiguous = 0
     match column.logical_type:
         case LogicalType.INTEGER:
@@ -96,7 +104,7 @@ def _coerced(column: Column, array: pa.Array) -> pa.Array:
 
 def _numbers(kind: LogicalType, array: pa.Array) -> pa.Array:
     if kind is LogicalType.BOOLEAN:
-        _all(pc.is_in(array, pa.array(["true", "false"])), pc.is_valid(array))
+        _all(pc.or_kleene(pc.is_in(array, pa.array(["true", "false"])), pc.is_null(array)))
         return pc.if_else(pc.is_valid(array), pc.equal(array, "true"), None)
     _all(pc.match_substring_regex(array, INTEGER_TEXT if kind is LogicalType.INTEGER else NUMBER_TEXT))
     _all(pc.not_equal(array, "-0"))  # which JSON reads as a whole number, that has no sign at zero
@@ -118,16 +126,25 @@ def _since_1970(column: Column, how: Coercion, array: pa.Array) -> pa.Array:
 
 
 def _by_distinct(column: Column, array: pa.Array) -> tuple[pa.Array, int]:
-    """Each distinct text once by the definition: dates repeat, and strptime has no columnar equal."""
-    coded = array.dictionary_encode()
+    """Each distinct text once by the definition: times repeat, and not every form of them has a columnar equal."""
     if column.required and array.null_count:
-        raise NotColumnarError
-    pairs = [convert(column, text) for text in coded.dictionary.to_pylist()]
-    if not pairs:
-        return pa.nulls(len(array), TYPES[column.logical_type]), 0
-    values = pa.array([value for value, _ in pairs], TYPES[column.logical_type])
-    twice = pa.array([twice for _, twice in pairs])
-    return values.take(coded.indices), pc.sum(twice.take(coded.indices)).as_py() or 0
+        raise NotColumnarError(_places(pc.is_null(array)))
+    coded = array.dictionary_encode()
+    values, twice, bad = [], [], []
+    for code, text in enumerate(coded.dictionary.to_pylist()):
+        value, ambiguous = None, False
+        try:
+            value, ambiguous = convert(column, text)
+        except RejectedError:
+            bad.append(code)
+        values.append(value)
+        twice.append(ambiguous)
+    if bad:
+        raise NotColumnarError(_places(pc.is_in(coded.indices, pa.array(bad, coded.indices.type))))
+    found = pa.array(values, TYPES[column.logical_type]).take(coded.indices)
+    if column.required and found.null_count:  # an empty text may be no value
+        raise NotColumnarError(_places(pc.is_null(found)))
+    return found, pc.sum(pa.array(twice, pa.bool_()).take(coded.indices)).as_py() or 0
 
 
 def _check_integers(column: Column, array: pa.Array) -> None:
@@ -139,7 +156,7 @@ def _check_integers(column: Column, array: pa.Array) -> None:
 def _check_range(array: pa.Array, least: int, greatest: int) -> None:
     found = pc.min_max(array).as_py()
     if found["min"] is not None and (found["min"] < least or found["max"] > greatest):
-        raise NotColumnarError
+        _all(pc.and_(pc.greater_equal(array, least), pc.less_equal(array, greatest)))
 
 
 def _moments(column: Column, array: pa.Array) -> tuple[pa.Array, int]:
@@ -176,9 +193,11 @@ def _check_rules(column: Column, array: pa.Array) -> None:
         _all(pc.match_substring_regex(array, rf"^(?:{column.pattern})\z"))
 
 
-def _all(truth: pa.Array, among: pa.Array | None = None) -> None:
-    """Every value that is not null is true; ``among``: every value of those."""
-    if among is not None:
-        truth = truth.filter(among)
+def _all(truth: pa.Array) -> None:
+    """Every value that is not null is true."""
     if pc.all(truth, skip_nulls=True, min_count=0).as_py() is False:
-        raise NotColumnarError
+        raise NotColumnarError(_places(pc.invert(truth)))
+
+
+def _places(truth: pa.Array) -> np.ndarray:
+    return np.flatnonzero(truth.fill_null(False).to_numpy(zero_copy_only=False))

@@ -11,6 +11,7 @@ import pytest
 
 from dagster_project import drains
 from dagster_project.build import build_defs
+from dagster_project.coalesce import Coalesced, materialization_metadata
 from dagster_project.drains import DrainTogether
 from dagster_project.metadata import asset_key
 from pista.ingest.conditions import TopicRecreated
@@ -86,6 +87,14 @@ def test_unknown_numbers_are_left_out(offline: ScriptedPlatform, script: Script,
     result = run_job(offline, instance, "weather")
     (event,) = result.get_asset_materialization_events()
     assert not {"lag", "latency_ms", "dagster/row_count"} & event.materialization.metadata.keys()
+
+
+def test_unknown_fields_are_told_in_the_metadata() -> None:
+    batches = Coalesced("weather")
+    assert "unknown_fields" not in materialization_metadata(batches, None)
+    batches.add(batch("weather", 0, 5, unknown_fields={"gate": 1}))
+    batches.add(batch("weather", 5, 9, unknown_fields={"gate": 2, "crew": 1}))
+    assert materialization_metadata(batches, None)["unknown_fields"].value == {"gate": 3, "crew": 1}
 
 
 def test_reports_at_most_every_ten_seconds(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:

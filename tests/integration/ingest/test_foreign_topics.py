@@ -2,12 +2,16 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from pista.contracts.dataset import Coercion, Column, Filter, LogicalType, Origin
+from pista.ingest import again
 from pista.ingest.conditions import QuarantineFlood
+from pista.ingest.reconcile import reconcile
+from pista.warehouse.connection import connect
 
 from .conftest import Lab, event
 
@@ -59,6 +63,20 @@ def test_records_of_others_are_counted_and_stored_nowhere(lab: Lab) -> None:
     lab.reconcile()
 
 
+def test_a_filter_that_comes_later_takes_records_of_others_out_of_quarantine(lab: Lab) -> None:
+    lab.produce([event("a", type="leg", state="new"), event("b", type="crew", state="new")], partition=0)
+    lab.drain()
+    lab.dataset = replace(lab.dataset, where=(LEG,))  # as a rebuild brings it about
+    with connect(lab.settings.ingest_dsn.get_secret_value(), "test") as connection:  # type: ignore[union-attr]
+        again.retry(connection, lab.dataset, lab.settings, run_id="retry")
+        (account,) = reconcile(connection, [lab.dataset], timedelta(days=1))
+    assert lab.query('SELECT resolved_at IS NULL, discarded_at IS NULL FROM ingest.quarantine ORDER BY "offset"') == [
+        (True, True),
+        (False, False),
+    ]
+    assert account.faults == []
+
+
 def test_change_events_of_a_database_keep_a_table_like_theirs(lab: Lab) -> None:
     become(lab, debezium=True)
 
@@ -95,6 +113,11 @@ def test_a_dataset_that_keeps_no_raw_loads_and_adds_up(lab: Lab) -> None:
     become(lab, keep_raw=False)
     lab.produce([event("a"), event("b", state="broken"), event("a", state="off")], partition=0)
     report = lab.drain()
+    with connect(lab.settings.ingest_dsn.get_secret_value(), "test") as connection:  # type: ignore[union-attr]
+        again_loaded = list(again.replay(connection, lab.dataset, lab.settings, {0: (0, 3)}, run_id="replay"))
+        (account,) = reconcile(connection, [lab.dataset], timedelta(days=1))
+    assert [(batch.inserted, batch.updated) for batch in again_loaded] == [(0, 0)]
+    assert account.faults == []
     assert (report.loaded, report.quarantined) == (2, 1)
     assert lab.query("SELECT id, state FROM curated.foreign") == [("a", "off")]
     assert lab.value("SELECT count(*) FROM raw.foreign") == 0

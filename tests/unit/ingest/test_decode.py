@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pista.contracts.dataset import Column, Dataset, Kind, LogicalType
+from pista.ingest.arrow import Decoded
 from pista.ingest.columnar import decode_columnar
 from pista.ingest.decode import decode
+from pista.ingest.gate import NotColumnarError
 from pista.ingest.rowwise import decode_rowwise
 from pista.kafka.records import Record, Records
 
@@ -208,10 +210,11 @@ VALUE = st.one_of(
 @given(st.lists(VALUE, min_size=1, max_size=5))
 def test_what_the_columnar_path_takes_the_rowwise_path_takes_alike(values: list[bytes]) -> None:
     records = Records.of(record(value, offset=offset) for offset, value in enumerate(values))
-    fast = decode_columnar(DATASET, records, LIMIT)
-    slow = decode_rowwise(DATASET, records, LIMIT)
-    if fast is None:
+    try:
+        fast = decode_columnar(DATASET, records, LIMIT)
+    except NotColumnarError:
         return
+    slow = decode_rowwise(DATASET, records, LIMIT)
     assert slow.rejections == []
     assert fast.ambiguous == slow.ambiguous
     # repr tells -0.0 from 0.0
@@ -231,6 +234,25 @@ def test_a_large_batch_with_a_few_bad_records_is_split_and_loses_nothing() -> No
     assert split.index.tolist() == whole.index.tolist()
 
 
+def test_bad_records_are_told_apart_without_reading_their_neighbours_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = [event(id=str(i), unknown=i) for i in range(2_000)]
+    places = list(range(7, 2_000, 50))
+    for number, place in enumerate(places):
+        values[place] = BAD[number % len(BAD)][0]
+    alone: list[int] = []
+
+    def counted(dataset: Dataset, records: Records, limit: int) -> Decoded:
+        alone.append(len(records))
+        return decode_rowwise(dataset, records, limit)
+
+    monkeypatch.setattr("pista.ingest.decode.decode_rowwise", counted)
+    result = decode(DATASET, Records.of(record(value) for value in values), LIMIT)
+    assert [rejection.index for rejection in result.rejections] == places
+    assert sum(alone) == len(places)
+
+
 def test_a_plain_batch_takes_the_columnar_path() -> None:
     records = Records.of(record(event(id=str(i))) for i in range(100))
-    assert decode_columnar(DATASET, records, LIMIT) is not None
+    assert decode_columnar(DATASET, records, LIMIT).table.num_rows == 100

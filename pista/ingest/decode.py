@@ -65,6 +65,8 @@ class Decoder:
             result = self._decode_plain(records, readable, plain)
             records = readable
         result = replace(result, unknown_fields=count_unknown(self._reading, self._known, records))
+        if self._reading.merge is Merge.PATCH:
+            result = with_absent(self._reading, records, result)
         return result if self._concealer is None else self._concealer.conceal(result)
 
     def of_keys(self) -> "Decoder":

@@ -215,7 +215,8 @@ def test_a_contract_is_inferred_from_a_topic_and_served(runway: Stack) -> None:
         producer.send("ops.bags", key=f"B{number}".encode(), value=json.dumps(value).encode())
     producer.flush()
     producer.close()
-    assert "Read its comments, then run `pista apply`" in runway.do("dataset", "new", "bags", "--topic", "ops.bags")
+    assert "then `pista apply`" in runway.do("dataset", "new", "bags", "--topic", "ops.bags")
+    assert "50 would load" in runway.do("dataset", "check", "bags")
     assert "bags: 50 rows." in runway.do("apply")
     assert len(runway.get("/v1/bags")) == 50
 

@@ -126,6 +126,8 @@ class _Types:
         match schema["type"], schema.get("logicalType"):
             case "enum", _:
                 return types.enum(tuple(schema["symbols"]))
+            case "fixed", _ if not isinstance(schema["size"], int) or schema["size"] < 0:
+                raise ValueError(f"a fixed has the size {schema['size']!r}")
             case "fixed", "decimal":
                 return types.decimal(types.fixed(schema["size"]), schema.get("scale", 0))
             case "fixed", "uuid" if schema["size"] == UUID_BYTES:

@@ -87,6 +87,7 @@ def test_values_and_keys_of_every_language_become_json(schema_registry: Any, set
         (frame(proto) + b"\x02\x02\x10\x05", frame(proto) + b"\x02\x02\x0a\x01a", ()),
         (frame(document) + b'"a b"', frame(document) + b'{"a": 1}', ()),
         (frame(document) + b"5", None, ()),
+        (frame(document) + b"null", None, ()),
     )
     assert found.errors == {}
     assert found.values == [
@@ -97,8 +98,9 @@ def test_values_and_keys_of_every_language_become_json(schema_registry: Any, set
         b'{"id":"a","pax":0}',
         b'{"a": 1}',
         None,
+        None,
     ]
-    assert found.keys == [b"plain", "ä".encode(), None, b"b", b'{"id":"","pax":5}', b"a b", b"5"]
+    assert found.keys == [b"plain", "ä".encode(), None, b"b", b'{"id":"","pax":5}', b"a b", b"5", None]
     plain(settings, (None, frame(leg) + body, ()))
     assert len(schema_registry.asked) == 6, "a schema was asked for twice"
 

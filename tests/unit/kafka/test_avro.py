@@ -172,6 +172,7 @@ def test_a_payload_of_another_schema_is_refused_at_the_field(schema: object, pay
         ({"type": "record", "fields": []}, "no valid Avro schema"),
         ({"type": "enum", "name": "a"}, "no valid Avro schema"),
         ({"type": "record", "name": 5, "fields": []}, "no valid Avro schema"),
+        ({"type": "fixed", "name": "F", "size": -1}, "a fixed has the size -1"),
         ([1], "no valid Avro schema"),
         (5, "no valid Avro schema"),
         ({"type": "array", "items": "null"}, "items of no bytes"),

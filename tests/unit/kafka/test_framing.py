@@ -1,5 +1,6 @@
 """Frames: what names a schema, where the payload starts, and what is said of bytes that are no frame."""
 
+import tracemalloc
 import zlib
 
 import pytest
@@ -68,6 +69,17 @@ def test_bytes_that_are_no_frame_are_refused_with_what_would_be_one(
     with pytest.raises(FormatError, match=words) as raised:
         unframe(framing, message, header, LIMIT)
     assert raised.value.code == code
+
+
+def test_a_bomb_takes_no_more_memory_than_the_limit() -> None:
+    bomb = b"\x03\x05" + GUID + zlib.compress(bytes(1 << 24))
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match="more than 1000 bytes"):
+            unframe(Framing.GLUE, bomb, None, LIMIT)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @settings(deadline=None)

@@ -94,6 +94,6 @@ def test_without_credentials_the_error_says_so(a_role: None, monkeypatch: pytest
     monkeypatch.delenv("AWS_WEB_IDENTITY_TOKEN_FILE")
     monkeypatch.delenv("AWS_ROLE_ARN")
     msk_tokens.cache_clear()
-    with pytest.raises(TokenError, match="(?i)no token for Kafka: .*credentials"):
+    with pytest.raises(TokenError, match=r"(?i)no token for Kafka: .*credentials"):
         msk_tokens("eu-west-1").token()
     msk_tokens.cache_clear()

@@ -28,9 +28,11 @@ from pista.ingest.pausing import PausedError, refuse_paused
 from pista.ingest.share import WHOLE, Share
 from pista.ingest.targets import first_offsets
 from pista.kafka.client import client_options
+from pista.kafka.errors import AccessError
 from pista.kafka.formats.errors import RegistryUnavailableError
 from pista.kafka.reader import make_reader
 from pista.kafka.topics import TopicAdmin, TopicState, TopicUnreadableError
+from pista.kafka.watchdog import hung
 from pista.settings import Settings
 from pista.warehouse.connection import connect
 from pista.warehouse.maintenance import ensure_raw_partitions
@@ -85,7 +87,8 @@ def drain(
         IngestCondition: the dataset cannot go on by itself.
         LostRaceError: three times in a row another drain was first.
         psycopg.OperationalError: the database stayed away.
-        KafkaError: the broker stayed away.
+        AccessError: the broker does not let us in.
+        KafkaError: the broker stayed away, or a call to it hangs in this process.
         RegistryUnavailableError: the schema registry stayed away.
     """
     dsn = ingest_dsn(settings)
@@ -99,7 +102,12 @@ def drain(
             heartbeat.begin(settings.drain_max_seconds)
             on_begin()
 
-        outcome = work.run(should_stop, begin, hand_over=hand_over)
+        def stop() -> bool:
+            heartbeat.progress()
+            # a thread that hangs can only be got rid of by the end of the process
+            return should_stop() or bool(hung())
+
+        outcome = work.run(stop, begin, hand_over=hand_over)
         heartbeat.finish(outcome)
         return DrainReport(dataset.name, work.batches, work.records, work.loaded, work.quarantined, outcome)
 
@@ -166,7 +174,8 @@ class _Drain:
                 self._start_over()
             except TRANSIENT as error:
                 log.warning("drain of %s: %s: %s", self._dataset.name, type(error).__name__, error)
-                if should_stop() or time.monotonic() - succeeded_at >= PATIENCE_SECONDS:
+                lasting = isinstance(error, AccessError) or time.monotonic() - succeeded_at >= PATIENCE_SECONDS
+                if lasting or should_stop():
                     raise
                 self._start_over()
                 time.sleep(RETRY_SECONDS)

@@ -16,6 +16,7 @@ from pista.warehouse.connection import connect
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 2.0
+HANG_SECONDS = 120.0  # between two looks around; each call of a drain ends by a deadline of its own before
 ALIVE_SECONDS = 15.0  # a drain whose last beat is older is dead
 
 
@@ -30,11 +31,16 @@ class Heartbeat:
         self._ends: float | None = None  # by the monotonic clock
         self._ended = threading.Event()
         self._outcome = "failed"
+        self._progress_at = time.monotonic()
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{dataset}", daemon=True)
 
     def begin(self, seconds: float) -> None:
         """Say with the next beat that the drain is at work, and will end in so many seconds at the latest."""
         self._ends = time.monotonic() + seconds
+
+    def progress(self) -> None:
+        """Say that the drain is at work; without it for two minutes there are no more beats."""
+        self._progress_at = time.monotonic()
 
     def finish(self, outcome: str) -> None:
         """Say how the drain ended; without it the outcome is ``failed``."""
@@ -69,6 +75,9 @@ class Heartbeat:
             with connect(self._dsn, f"pista heartbeat {self._dataset}") as connection:
                 # a drain that was taken for dead, while the machine slept, comes back by its next beat
                 while not self._ended.wait(INTERVAL_SECONDS):
+                    if time.monotonic() - self._progress_at >= HANG_SECONDS:
+                        log.error("drain of %s hangs: no progress for %.0f s", self._dataset, HANG_SECONDS)
+                        continue
                     connection.execute(
                         """
                         UPDATE ingest.drains SET beat_at = now(), ended_at = NULL, outcome = NULL,

@@ -1,7 +1,7 @@
 """Deadlines that hold although a client's call never returns.
 
 A client is used in a thread of its own, a ``Worker``; who asks waits for the answer no longer than the
-deadline, and then leaves the thread behind. See docs/decisions/0004-deadlines-around-kafka-calls.md.
+deadline, and then leaves the thread behind. See docs/decisions/0006-deadlines-around-kafka-calls.md.
 """
 
 import concurrent.futures
@@ -89,13 +89,13 @@ class Worker:
                 raise CallTimeoutError(f"{self._subject}: {what} did not return within {seconds:g} s and was abandoned")
         return answer.result()
 
-    def end(self, last: Callable[[], object] | None = None, seconds: float = CLOSE_SECONDS) -> None:
-        """Run a last call, and end the thread; a call that hangs or fails is logged and left behind."""
+    def end(self, last: Callable[[], object] | None = None) -> None:
+        """Run a last call, and end the thread; a call that fails or takes over 5 s is logged and left behind."""
         if not self._open:
             return
         if last is not None:
             try:
-                self.call("closing", seconds, last)
+                self.call("closing", CLOSE_SECONDS, last)
             except Exception as error:  # whatever it is: what was to be closed is not used again
                 log.warning("%s: closing: %s: %s", self._subject, type(error).__name__, error)
         self._open = False

@@ -25,6 +25,7 @@ from pista.ingest.heartbeat import Heartbeat
 from pista.ingest.lag import measure_lag
 from pista.ingest.ledger import LostRaceError
 from pista.ingest.share import WHOLE
+from pista.kafka.errors import AccessError
 from pista.warehouse.connection import connect
 from pista.warehouse.marts import build_mart
 
@@ -325,6 +326,44 @@ def test_a_drain_that_was_taken_for_dead_comes_back_by_its_next_beat(
         with psycopg.connect(lab.admin_dsn) as connection:
             connection.execute("UPDATE ingest.drains SET ended_at = now(), outcome = 'dead'")
         eventually(lambda: lab.query("SELECT 1 FROM ingest.drains WHERE ended_at IS NULL"), 10)
+
+
+def test_a_drain_that_hangs_beats_no_more_until_it_goes_on(
+    lab: Lab, eventually: Callable[..., object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pista.ingest.heartbeat.INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr("pista.ingest.heartbeat.HANG_SECONDS", 0.0)
+    beat = "SELECT beat_at FROM ingest.drains"
+    dsn = lab.settings.ingest_dsn.get_secret_value()  # type: ignore[union-attr]
+    with Heartbeat(dsn, "legs", WHOLE, "hangs") as heartbeat:
+        first = lab.value(beat)
+        eventually(lambda: caplog.text.count("drain of legs hangs") > 3)
+        assert lab.value(beat) == first
+        monkeypatch.setattr("pista.ingest.heartbeat.HANG_SECONDS", 60.0)
+        heartbeat.progress()
+        eventually(lambda: lab.value(beat) > first)
+
+
+def test_drains_end_where_a_call_hangs_in_the_process(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.produce([event("a")])
+    monkeypatch.setattr("pista.ingest.drain.hung", lambda: ["reading (topic nyc.weather)"])
+    assert lab.drain().outcome == "stopped"
+    monkeypatch.undo()
+    assert lab.drain().loaded == 1
+
+
+def test_a_drain_that_is_not_let_in_does_not_try_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.produce([event("a")])
+    asked = []
+
+    def refuse(*_: object, **__: object) -> None:
+        asked.append(True)
+        raise AccessError("topic authorization failed")
+
+    monkeypatch.setattr("pista.kafka.reader.Reader.read", refuse)
+    with pytest.raises(AccessError):
+        lab.drain()
+    assert len(asked) == 1
 
 
 def test_a_batch_that_postgresql_refuses_as_a_whole_is_a_flood_and_nothing_is_lost(lab: Lab) -> None:

@@ -362,3 +362,35 @@ def test_both_paths_agree_on_change_events(found: list[Record], filtering: bool)
     dataset = replace(CDC, where=(CITY,)) if filtering else CDC
     records = Records.of(found)
     assert_equal(decode(dataset, records, LIMIT), decode_rowwise(dataset, records, LIMIT))
+
+
+def mixed(size: int) -> list[Record]:
+    """Records of others and of this dataset, some of them bad, in a batch that is worth taking apart."""
+    found = []
+    for place in range(size):
+        value = GOOD | {"n": place, "pax": "many" if place % 17 == 0 else str(place)}
+        found.append(record(value | ({"type": "crew"} if place % 3 == 0 else {}), offset=place))
+    return found
+
+
+def test_bad_records_among_those_of_others_are_told_apart() -> None:
+    records = Records.of(mixed(1_200))
+    result = decode(DATASET, records, LIMIT)
+    assert_equal(result, decode_rowwise(DATASET, records, LIMIT))
+    assert [rejection.index for rejection in result.rejections] == [i for i in range(0, 1_200, 17) if i % 3]
+
+
+def test_filters_apply_to_the_rows_of_changes_and_of_deletions() -> None:
+    cities = ["Cali", "Bogotá", None]
+    changes = [
+        change("d", None, {"id": i, "address": {"city": city}})
+        if i % 5 == 0
+        else change("u", {"id": i, "address": {"city": city}})
+        for i in range(30)
+        for city in [cities[i % 3]]
+    ]
+    records = Records.of(record(value, b"{}") for value in changes)
+    dataset = replace(CDC, where=(CITY,))
+    fast = decode_columnar(dataset, records, LIMIT)
+    assert_equal(fast, decode_rowwise(dataset, records, LIMIT))
+    assert fast.filtered.tolist() == list(range(1, 30, 3))

@@ -373,9 +373,17 @@ def mixed(size: int) -> list[Record]:
     return found
 
 
-def test_bad_records_among_those_of_others_are_told_apart() -> None:
+def test_bad_records_among_those_of_others_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     records = Records.of(mixed(1_200))
+    alone: list[int] = []
+
+    def counted(dataset: Dataset, some: Records, limit: int) -> Decoded:
+        alone.append(len(some))
+        return decode_rowwise(dataset, some, limit)
+
+    monkeypatch.setattr("pista.ingest.decode.decode_rowwise", counted)
     result = decode(DATASET, records, LIMIT)
+    assert sum(alone) == len(result.rejections), "good records were read one by one"
     assert_equal(result, decode_rowwise(DATASET, records, LIMIT))
     assert [rejection.index for rejection in result.rejections] == [i for i in range(0, 1_200, 17) if i % 3]
 

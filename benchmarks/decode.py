@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pista.contracts.dataset import Dataset
 from pista.contracts.loading import load_datasets
-from pista.ingest.batch import Batch
+from pista.ingest.batch import make_batch
 from pista.ingest.decode import Decoder
 from pista.ingest.gate import field_at, join_objects, read_fields
 from pista.ingest.vector import convert_array, read_type
@@ -60,10 +60,11 @@ def measure(dataset: Dataset, records: Records) -> Mapping[str, float]:
     read, table = cpu(lambda: read_fields(lines, tree, len(records)))
     convert, _ = cpu(lambda: [convert_array(column, field_at(table, (column.source,))) for column in dataset.columns])
     decoder = Decoder(dataset, Settings())
-    decode, decoded = cpu(lambda: decoder.decode(records))
-    batch = Batch(
-        dataset, records, records, np.zeros(len(records), np.int32), records.timestamps, decoded, {}, {}, 0.0, 0.0
-    )
+    decode, _ = cpu(lambda: decoder.decode(records))
+    batch = make_batch(
+        decoder, records, epochs=np.zeros(len(records), np.int32), order_times=records.timestamps,
+        planned={}, positions={}, read_ms=0.0, clock_ms=0.0,
+    )  # fmt: skip
     stage, _ = cpu(lambda: batch.stage(np.arange(len(records))))
     return {
         "gate": gate, "read": read, "convert": convert,

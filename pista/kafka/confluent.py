@@ -9,6 +9,7 @@ import confluent_kafka
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from pista.kafka.collector import collector_paused
 from pista.kafka.errors import AccessError, ClientError, OffsetOutOfRangeError
 from pista.kafka.reader import Reader
 from pista.kafka.records import Headers, Records, plausible
@@ -66,9 +67,17 @@ class ConfluentConsumer:
 
     def poll(self, most: int, seconds: float) -> Records:
         """Up to so many records; see ``Consumer``."""
+        if self._failure is not None:  # the consumer goes on behind it
+            raise self._failure
         # to ask for many and wait would wait until all of them are there
-        messages = self._consumer.consume(most, 0) or self._consumer.consume(1, seconds)
-        if self._failure is None and any(map(Message.error, messages)):
+        with collector_paused():
+            messages = self._consumer.consume(most, 0)
+            if messages:
+                return self._columns(messages)
+        return self._columns(self._consumer.consume(1, seconds))
+
+    def _columns(self, messages: list[Message]) -> Records:
+        if any(map(Message.error, messages)):
             messages = self._good(messages)
         if self._failure is not None and not messages:
             raise self._failure
@@ -76,7 +85,9 @@ class ConfluentConsumer:
         partitions = np.fromiter(map(Message.partition, messages), np.int32, count)
         offsets = np.fromiter(map(Message.offset, messages), np.int64, count)
         for partition in np.unique(partitions).tolist():
-            self._positions[partition] = int(offsets[partitions == partition][-1]) + 1
+            # the end of the log, which may lie behind markers, may have come along with the last record before it
+            end = int(offsets[partitions == partition][-1]) + 1
+            self._positions[partition] = max(self._positions[partition], end)
         headers = list(map(Message.headers, messages))
         return Records(
             partitions,

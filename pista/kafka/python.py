@@ -10,6 +10,7 @@ import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 
 from pista.kafka.client import access_errors
+from pista.kafka.collector import collector_paused
 from pista.kafka.errors import OffsetOutOfRangeError
 from pista.kafka.reader import POLL_RECORDS, Reader
 from pista.kafka.records import Records, plausible
@@ -60,7 +61,7 @@ class PythonConsumer:
     def poll(self, most: int, seconds: float) -> Records:
         """Up to so many records; see ``Consumer``."""
         try:
-            with access_errors(self._options):
+            with collector_paused(), access_errors(self._options):
                 polled = self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=most)
         except (
             kafka.errors.OffsetOutOfRangeError,

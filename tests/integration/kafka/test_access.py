@@ -8,7 +8,8 @@ import confluent_kafka
 import pytest
 from kafka.errors import KafkaError
 
-from pista.kafka.client import Connection, client_options, confluent_options
+from pista.commands.producing import publish
+from pista.kafka.client import Connection, client_options
 from pista.kafka.confluent import confluent_reader
 from pista.kafka.errors import AccessError
 from pista.kafka.python import python_reader
@@ -54,9 +55,7 @@ def ways(broker: SecureKafka) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("way", ["PLAIN", "TLS", "MUTUAL", "SCRAM"])
 def test_a_way_in(way: str, client: KafkaClient, broker: SecureKafka) -> None:
     settings = Settings(kafka_client=client, **ways(broker)[way])
-    producer = confluent_kafka.Producer(confluent_options(settings))
-    producer.produce(TOPIC, way.encode(), partition=0)
-    assert producer.flush(30) == 0
+    assert publish(client_options(settings), TOPIC, [(None, way.encode())]) == 1
     state = describe_topics(client_options(settings), [TOPIC])[TOPIC]
     assert state is not None
     reader = make_reader(settings, TOPIC)

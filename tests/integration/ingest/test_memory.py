@@ -47,7 +47,7 @@ def peak_of_a_drain(lab: Lab, path: Path, run: str) -> tuple[float, float]:
 def cap(lab: Lab, base: float) -> float:
     """The formula of docs/reference/ingestion.md, in MiB."""
     settings = lab.settings
-    return base + 2 * (7 * settings.batch_max_bytes / MIB + settings.batch_max_records / 1024) + 64
+    return base + 2 * (7 * settings.batch_max_bytes / MIB + settings.batch_max_records / 1024) + 128
 
 
 @pytest.mark.timeout(900)

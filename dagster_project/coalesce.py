@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 if TYPE_CHECKING:
-    from pista.ingest.load import BatchReport
+    from pista.ingest.bookkeeping import BatchReport
 
 COUNTS = (
     "records",

@@ -21,8 +21,8 @@ from pista.contracts.dataset import Dataset
 from pista.ingest.share import WHOLE, Share
 
 if TYPE_CHECKING:
+    from pista.ingest.bookkeeping import BatchReport
     from pista.ingest.drain import DrainReport
-    from pista.ingest.load import BatchReport
 
 logger = logging.getLogger(__name__)
 

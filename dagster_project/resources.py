@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import TupleRow
 
+    from pista.ingest.bookkeeping import BatchReport
     from pista.ingest.drain import DrainReport
     from pista.ingest.lag import Lag
-    from pista.ingest.load import BatchReport
     from pista.ingest.pausing import Pause
     from pista.ingest.reconcile import Account
     from pista.ingest.spans import Span

@@ -45,8 +45,8 @@ class Pista:
 
 def main() -> None:
     """Drain until so many records are committed."""
+    from pista.ingest.bookkeeping import BatchReport
     from pista.ingest.drain import drain
-    from pista.ingest.load import BatchReport
     from pista.settings import Settings
 
     topic, rows = sys.argv[1], int(sys.argv[2])

@@ -6,13 +6,13 @@ from pathlib import Path
 import click
 
 from pista.commands.access import dataset_named, ingest_connection, sentences
+from pista.ingest.bookkeeping import BatchReport
 from pista.ingest.dropping import DropRefusedError, holdings
 from pista.ingest.dropping import drop as run_drop
 from pista.ingest.erase import EraseRefusedError
 from pista.ingest.erase import erase as run_erase
 from pista.ingest.fileload import load_file
 from pista.ingest.files import FileError
-from pista.ingest.load import BatchReport
 from pista.ingest.rebuild import RebuildRefusedError, RebuildReport, Source
 from pista.ingest.rebuild import rebuild as run_rebuild
 from pista.local.environment import adopt_running_stack

@@ -12,11 +12,12 @@ from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset
 from pista.ingest.batch import epochs, make_batch, monotonic_ms, order_times
+from pista.ingest.bookkeeping import BatchReport
 from pista.ingest.decode import Decoder
 from pista.ingest.files import FILE_EPOCH, plain
 from pista.ingest.history import checkpoint
 from pista.ingest.ledger import Entry, Ledger, find_condition, read_ledgers
-from pista.ingest.load import BatchReport, commit_batch
+from pista.ingest.load import commit_batch
 from pista.ingest.quarantine import open_records
 from pista.kafka.client import client_options
 from pista.kafka.reader import make_reader

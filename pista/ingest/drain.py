@@ -17,13 +17,14 @@ from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset
 from pista.ingest.batch import Batch, epochs, make_batch, monotonic_ms, order_times
+from pista.ingest.bookkeeping import BatchReport
 from pista.ingest.conditions import ContractNotApplied
 from pista.ingest.configuration import ingest_dsn
 from pista.ingest.decode import Decoder
 from pista.ingest.handover import Other, Turn, decide, find_others
 from pista.ingest.heartbeat import Heartbeat
 from pista.ingest.ledger import Ledger, LostRaceError, find_condition, open_partitions, read_ledgers, unopened
-from pista.ingest.load import BatchReport, ContractChangedError, applied_hash, commit_batch
+from pista.ingest.load import ContractChangedError, applied_hash, commit_batch
 from pista.ingest.pausing import PausedError, refuse_paused
 from pista.ingest.share import WHOLE, Share
 from pista.ingest.targets import first_offsets

@@ -16,10 +16,11 @@ from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset
 from pista.ingest.batch import make_batch, monotonic_ms
+from pista.ingest.bookkeeping import BatchReport
 from pista.ingest.decode import Decoder
 from pista.ingest.files import FILE_EPOCH, Line, digest, plain, read_file
 from pista.ingest.ledger import LostRaceError
-from pista.ingest.load import BatchReport, commit_batch
+from pista.ingest.load import commit_batch
 from pista.kafka.records import Record, Records
 from pista.settings import Settings
 from pista.warehouse.maintenance import ensure_raw_partitions

@@ -20,7 +20,7 @@ from pista.contracts.dataset import Dataset
 from pista.ingest.audit import record_audit
 from pista.ingest.erasures import without_erased
 from pista.ingest.feeds import Bookmark, Feed, RawFeed, TopicFeed, bookmark
-from pista.ingest.load import write_rows
+from pista.ingest.rows import write_rows
 from pista.settings import Settings
 from pista.warehouse import merging, shadow
 from pista.warehouse.connection import connect

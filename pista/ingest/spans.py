@@ -11,8 +11,8 @@ from psycopg.rows import TupleRow
 from pista.contracts.dataset import Dataset
 from pista.ingest.again import ReplayError, refuse_ranges, replay
 from pista.ingest.audit import record_audit
+from pista.ingest.bookkeeping import BatchReport
 from pista.ingest.ledger import read_ledgers
-from pista.ingest.load import BatchReport
 from pista.ingest.targets import offsets_at
 from pista.kafka.client import client_options
 from pista.kafka.topics import describe_topics

@@ -18,10 +18,10 @@ from pista.ingest.share import Share
 from pista.settings import Settings
 
 if TYPE_CHECKING:  # importing kafka-python warns, and pytest has not read its filters yet
+    from pista.ingest.bookkeeping import BatchReport
     from pista.ingest.conditions import IngestCondition
     from pista.ingest.drain import DrainReport
     from pista.ingest.lag import Lag
-    from pista.ingest.load import BatchReport
     from pista.ingest.pausing import Pause
     from pista.ingest.upkeep import Level
 
@@ -79,7 +79,7 @@ DATASETS = {dataset.name: dataset for dataset in (FLIGHTS, WEATHER, AIRLINES, DA
 
 def batch(dataset: str, start: int, end: int, version: int = 1, **more: Any) -> BatchReport:
     """A batch of partition 0 in which every record is a new row."""
-    from pista.ingest.load import BatchReport
+    from pista.ingest.bookkeeping import BatchReport
 
     count = end - start
     fields: dict[str, Any] = {

@@ -14,9 +14,9 @@ from dagster_project.build import build_defs
 from dagster_project.coalesce import Coalesced, materialization_metadata
 from dagster_project.drains import DrainTogether
 from dagster_project.metadata import asset_key
+from pista.ingest.bookkeeping import BatchReport
 from pista.ingest.conditions import TopicRecreated
 from pista.ingest.drain import DrainReport
-from pista.ingest.load import BatchReport
 from pista.ingest.share import WHOLE, Share
 from pista.settings import Settings
 

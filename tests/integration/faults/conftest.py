@@ -15,8 +15,8 @@ import pytest
 from kafka import KafkaProducer
 
 from pista.contracts.dataset import Column, Dataset, Kind, LogicalType
+from pista.ingest.bookkeeping import BatchReport
 from pista.ingest.drain import DrainReport, drain
-from pista.ingest.load import BatchReport
 from pista.local import kafka, postgres, processes
 from pista.local.processes import Child
 from pista.local.state import free_port

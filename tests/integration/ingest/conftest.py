@@ -13,8 +13,8 @@ from kafka import KafkaProducer
 
 from pista.cli import main
 from pista.contracts.dataset import Column, Dataset, Kind, LogicalType
+from pista.ingest.bookkeeping import BatchReport
 from pista.ingest.drain import DrainReport, drain
-from pista.ingest.load import BatchReport
 from pista.ingest.share import WHOLE, Share
 from pista.settings import Settings, get_settings
 from pista.warehouse.migrate import migrate

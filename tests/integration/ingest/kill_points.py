@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from pista.ingest import drain, ledger, load
+from pista.ingest import drain, ledger, rows
 
 HERE = ("before_copy", "during_copy", "after_merge", "before_ledger_update", "after_commit_before_report")
 ON_THE_WIRE = "commit_unacknowledged"
@@ -29,7 +29,7 @@ def kill_at(step: str, occurrence: int) -> None:
 
     match step:
         case "before_copy":
-            _wrap(load, "_try_stage", before=die)
+            _wrap(rows, "try_stage", before=die)
         case "during_copy":
             write = psycopg.Copy.write
 
@@ -41,7 +41,7 @@ def kill_at(step: str, occurrence: int) -> None:
 
             psycopg.Copy.write = half  # type: ignore[method-assign,assignment]
         case "after_merge":
-            _wrap(load, "_merge", after=die)
+            _wrap(rows, "_merge", after=die)
         case "before_ledger_update":
             _wrap(ledger, "advance", before=die)
         case "after_commit_before_report":

@@ -12,10 +12,10 @@ import pyarrow.parquet
 import pytest
 
 from pista.ingest.again import retry
+from pista.ingest.bookkeeping import BatchReport
 from pista.ingest.fileload import LoadReport, load_file
 from pista.ingest.files import FileError
 from pista.ingest.ledger import LostRaceError
-from pista.ingest.load import BatchReport
 from pista.ingest.rebuild import Source, rebuild
 from pista.warehouse.connection import connect
 

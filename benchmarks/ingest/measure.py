@@ -100,13 +100,17 @@ def tree_rss(root: psutil.Process) -> int:
 def server_cpu(pid: int) -> float:
     """CPU seconds of a server so far: of its process, its children, and those of them that have ended (Linux)."""
     root = psutil.Process(pid)
-    own = root.cpu_times()
-    total = own.user + own.system + own.children_user + own.children_system
-    for child in root.children():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            times = child.cpu_times()
-            total += times.user + times.system
-    return float(total)
+    while True:
+        own = root.cpu_times()
+        total = own.user + own.system + own.children_user + own.children_system
+        for child in root.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = child.cpu_times()
+                total += times.user + times.system
+        # a child that ended meanwhile may be in neither sum or in both
+        after = root.cpu_times()
+        if (after.children_user, after.children_system) == (own.children_user, own.children_system):
+            return float(total)
 
 
 def _name(job: Job) -> str:

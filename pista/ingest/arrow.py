@@ -9,6 +9,9 @@ import pyarrow as pa
 from pista.contracts.dataset import Dataset, LogicalType
 from pista.ingest.reasons import Rejection
 
+# Arrow's own pools give what a batch took back to the system at once, and each batch pays a second time for its pages.
+pa.set_memory_pool(pa.system_memory_pool())
+
 MOMENT = pa.timestamp("us", "UTC")
 TYPES = {
     LogicalType.STRING: pa.string(),

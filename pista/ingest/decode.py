@@ -2,6 +2,8 @@
 
 import sys
 from dataclasses import replace
+from itertools import repeat
+from operator import is_
 
 import numpy as np
 
@@ -121,7 +123,7 @@ class Decoder:
 def decode(dataset: Dataset, records: Records, value_max_bytes: int) -> Decoded:
     """Rows of the good records, a rejection for each bad one, and which belong to others; together ``records``."""
     ours = _outer_filters_hold(dataset, records)
-    deletions = np.fromiter((value is None for value in records.values), bool, len(records)) & ours
+    deletions = np.fromiter(map(is_, records.values, repeat(None)), bool, len(records)) & ours
     parts = []
     if (others := np.flatnonzero(~ours)).size:
         parts.append((others, left_out(dataset, len(others))))

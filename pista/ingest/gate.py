@@ -4,7 +4,6 @@ The gate is there because that reader crashes on a batch that starts with ``null
 ``null`` as an empty row, and shifts rows when a value holds two documents. It costs a few passes over the bytes.
 """
 
-import io
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,7 +21,7 @@ ESCAPES = (b"\\u0000", b"\\ud", b"\\uD")
 # what pyarrow takes for numbers though JSON does not, and where they would stand for one
 NO_NUMBERS = (b"NaN", b"Inf")
 NO_NUMBER = re.compile(rb"[:,\[\-\s](NaN|Inf(inity)?)[,}\]\s]")
-OPEN, CLOSE, NEWLINE = b"{}\n"
+OPEN, CLOSE = b"{}"
 
 
 class NotColumnarError(Exception):
@@ -48,7 +47,7 @@ def join_objects(values: Sequence[bytes | None], value_max_bytes: int) -> bytes:
     array = np.frombuffer(lines, np.uint8)
     ends = np.cumsum(lengths + 1) - 1  # where the newlines are
     if (
-        np.count_nonzero(array == NEWLINE) != len(values) - 1
+        lines.count(b"\n") != len(values) - 1
         or not np.all(array[ends - lengths] == OPEN)
         or not np.all(array[ends - 1] == CLOSE)
         or b"\x00" in lines
@@ -84,7 +83,7 @@ def read_fields(lines: bytes, tree: Tree, count: int) -> pa.Table:
         pyarrow.ArrowInvalid: some line is no JSON, or a field has another type.
     """
     table = pyarrow.json.read_json(
-        io.BytesIO(lines),
+        pa.BufferReader(lines),
         read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
         parse_options=pyarrow.json.ParseOptions(
             explicit_schema=pa.schema(_fields(tree)), unexpected_field_behavior="ignore"

@@ -35,7 +35,7 @@ def test_memory_is_that_of_the_whole_tree(tmp_path: Path) -> None:
     sights: list[bool] = []
 
     def seen_whole() -> bool:
-        (parent,) = psutil.Process().children()
+        parent = max(psutil.Process().children(), key=psutil.Process.create_time)  # servers of other tests are older
         sights.append(sum(process.memory_info().rss for process in [parent, *parent.children()]) > 120_000_000)
         return any(sights[:-1])  # a sample of the memory lies between two sights
 
@@ -76,5 +76,8 @@ def test_a_server_answers_for_children_that_live_and_that_have_ended(eventually:
     living = BURN.format(seconds=0.4) + "import signal; signal.pause()"
     text = NESTED + f"subprocess.run([sys.executable, '-c', {living!r}])"
     with subprocess.Popen(program(text), start_new_session=True) as server:
-        eventually(lambda: server_cpu(server.pid) >= 0.8)
-        os.killpg(server.pid, signal.SIGKILL)
+        try:
+            # each burns 0.4 s, less what the system's clock of ten milliseconds leaves out
+            eventually(lambda: server_cpu(server.pid) >= 0.7)
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)

@@ -3,7 +3,7 @@
 import base64
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -34,6 +34,7 @@ class Batch:
     positions: Mapping[int, int]  # partition -> next offset after this batch
     read_ms: float
     decode_ms: float
+    staged: memoryview | None = None  # all rows, staged while the batch before this one commits
 
     @property
     def again(self) -> bool:
@@ -52,10 +53,12 @@ class Batch:
         }
 
     def stage(self, rows: np.ndarray) -> memoryview:
-        """The rows of those numbers in the decoded table, as lines for the stage."""
+        """The rows of those numbers in the decoded table, in their order, as lines for the stage."""
         table, index = self.decoded.table, self.decoded.index
         if len(rows) < len(index):
             table, index = table.take(pa.array(rows)), index[rows]
+        elif self.staged is not None:
+            return self.staged
         return lines(
             [
                 *table.drop_columns("_tombstone").columns,
@@ -92,20 +95,21 @@ def make_batch(
 ) -> Batch:
     """Decode records into a batch; ``clock_ms`` is the time at which decoding began, of ``monotonic_ms``."""
     rows = decoder.decode(records)
-    stored = decoder.stored(records) if decoder.dataset.keep_raw else None
-    return Batch(
-        decoder.dataset,
-        decoder,
-        records,
-        stored,
-        epochs,
-        order_times,
-        rows,
-        planned,
-        positions,
-        read_ms,
-        monotonic_ms() - clock_ms,
+    batch = Batch(
+        dataset=decoder.dataset,
+        decoder=decoder,
+        records=records,
+        stored=decoder.stored(records) if decoder.dataset.keep_raw else None,
+        epochs=epochs,
+        order_times=order_times,
+        decoded=rows,
+        planned=planned,
+        positions=positions,
+        read_ms=read_ms,
+        decode_ms=0.0,
     )
+    staged = batch.stage(np.arange(len(rows.index)))
+    return replace(batch, staged=staged, decode_ms=monotonic_ms() - clock_ms)
 
 
 def order_times(records: Records, before: Mapping[int, int]) -> np.ndarray:

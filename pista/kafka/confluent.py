@@ -74,7 +74,9 @@ class ConfluentConsumer:
         with collector_paused():
             messages = self._consumer.consume(most, 0)
             if messages:
-                return self._columns(messages)
+                records = self._columns(messages)
+                del messages  # before the collector is back, or it would look at each
+                return records
         return self._columns(self._consumer.consume(1, seconds))
 
     def _columns(self, messages: list[Message]) -> Records:

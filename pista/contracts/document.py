@@ -37,6 +37,7 @@ CORE_SCHEMA = (
     (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z"), float),
     (re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"), lambda text: float(text.replace(".", ""))),
 )
+DEEPEST = 50  # levels; the standard needs a dozen, and Python has an end
 
 
 @dataclass
@@ -178,12 +179,16 @@ class _Builder:
             raise TypeError(f"a value cannot start with {event!r}")
         if event.tag is not None:
             self._refuse(path, f"has the tag {event.tag}; tags are not supported, quote text instead", event)
+        if len(path) >= DEEPEST and not isinstance(event, ScalarEvent):
+            self._refuse((), f"is nested too deep here: at most {DEEPEST} levels are valid", event)
+            _skip(events)
+            return _Node(None, _line(event), {})
         if isinstance(event, MappingStartEvent):
             node = self._mapping(event, events, path)
         elif isinstance(event, SequenceStartEvent):
             node = self._sequence(event, events, path)
         else:
-            node = _Node(_scalar(event), _line(event), {})
+            node = _Node(self._scalar(event, path), _line(event), {})
         if event.anchor:
             self.anchors[event.anchor] = node
         return node
@@ -215,6 +220,15 @@ class _Builder:
             node.children[index] = (_line(event), item)
         return node
 
+    def _scalar(self, event: ScalarEvent, path: FieldPath) -> object:
+        try:
+            return _scalar(event)
+        except ValueError:  # Python reads no whole number of more than 4,300 digits
+            self._refuse(
+                path, f"{shown(event.value)} is no number that can be read; put it in quotes if it is text", event
+            )
+            return None
+
     def _place(self, node: _Node, path: FieldPath, line: int) -> None:
         self.document.lines[path] = line
         for step, (child_line, child) in node.children.items():
@@ -222,6 +236,15 @@ class _Builder:
 
     def _refuse(self, path: FieldPath, message: str, event: Event) -> None:
         self.document.refuse(path, message, _line(event))
+
+
+def _skip(events: Iterator[Event]) -> None:
+    """Pass the rest of a collection whose start was read."""
+    depth = 1
+    while depth:
+        event = next(events)
+        depth += isinstance(event, MappingStartEvent | SequenceStartEvent)
+        depth -= isinstance(event, MappingEndEvent | SequenceEndEvent)
 
 
 def _line(event: Event) -> int:

@@ -250,3 +250,18 @@ def test_anchors_are_fine(tmp_path: Path) -> None:
     assert document.line(("c", "d")) == 3
     path.write_text("a: &x [*x]\n")
     assert "refers to no anchor" in str(read_document(path).problems[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        pytest.param("a: " + "[" * 3000 + "]" * 3000, "nested too deep here: at most 50 levels", id="depth"),
+        pytest.param("version: " + "9" * 5000, "version: '99999", id="digits"),
+    ],
+)
+def test_what_python_cannot_hold_is_a_problem_with_its_line(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "nasty.yaml"
+    path.write_text(f"name: nasty\n{text}\n")
+    (problem,) = read_document(path).problems
+    assert sentence in str(problem)
+    assert ":2: " in str(problem)

@@ -208,17 +208,15 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def make_drill(server: Server, tmp_path: Path) -> Iterator[Callable[..., Drill]]:
-    """``make_drill(bootstrap, direct=None, partitions=2, replication=1)``: a dataset on a topic of its own."""
+    """``make_drill(bootstrap, direct=None, client="auto", replication=1)``: a dataset on a topic of its own."""
     drills = []
 
-    def make(bootstrap: str, direct: str | None = None, partitions: int = 2, replication: int = 1) -> Drill:
+    def make(bootstrap: str, direct: str | None = None, client: str = "auto", replication: int = 1) -> Drill:
         from kafka import KafkaAdminClient
 
         topic = f"test.{secrets.token_hex(6)}"
         admin = KafkaAdminClient(bootstrap_servers=direct or bootstrap)
-        admin.create_topics(
-            {topic: {"num_partitions": partitions, "replication_factor": replication}}, wait_for_metadata=True
-        )
+        admin.create_topics({topic: {"num_partitions": 2, "replication_factor": replication}}, wait_for_metadata=True)
         admin.close()
         dataset = Dataset("legs", "1.0.0", Kind.UPSERT, COLUMNS, ("id",), topic=topic, contract_hash="one")
         dsn = server.dsn(database="pista")
@@ -228,6 +226,7 @@ def make_drill(server: Server, tmp_path: Path) -> Iterator[Callable[..., Drill]]
             postgres_dsn=dsn,
             ingest_dsn=server.dsn("pista_ingest", "pista"),
             kafka_bootstrap=bootstrap,
+            kafka_client=client,
             batch_max_records=BATCH,
             drain_idle_seconds=1.0,
         )

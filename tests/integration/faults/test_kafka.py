@@ -18,11 +18,17 @@ from .wire import Wire
 MakeDrill = Callable[..., Drill]
 
 
+@pytest.fixture(params=["confluent-kafka", "kafka-python"])
+def client(request: pytest.FixtureRequest) -> str:
+    """What reads; they break in different ways."""
+    return str(request.param)
+
+
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_the_broker_goes_away_and_comes_back(
-    make_drill: MakeDrill, broker: Broker, caplog: pytest.LogCaptureFixture, how: str
+    make_drill: MakeDrill, client: str, broker: Broker, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
-    drill = make_drill(broker.address)
+    drill = make_drill(broker.address, client=client)
     drill.produce(BATCH * 20)
     drill.start()
     drill.wait_for_batches(2)
@@ -35,10 +41,10 @@ def test_the_broker_goes_away_and_comes_back(
 
 
 def test_a_broker_that_stays_away_ends_the_drain_and_the_next_goes_on(
-    make_drill: MakeDrill, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    make_drill: MakeDrill, client: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drain_module, "PATIENCE_SECONDS", 2.0)
-    drill = make_drill(broker.address)
+    drill = make_drill(broker.address, client=client)
     drill.produce(BATCH * 20)
     drill.start()
     drill.wait_for_batches(2)
@@ -75,9 +81,9 @@ def second(broker: Broker) -> Iterator[Broker]:
 
 
 def test_the_leader_of_partitions_moves(
-    make_drill: MakeDrill, broker: Broker, second: Broker, eventually: Callable[..., object]
+    make_drill: MakeDrill, client: str, broker: Broker, second: Broker, eventually: Callable[..., object]
 ) -> None:
-    drill = make_drill(f"{broker.address},{second.address}", replication=2)
+    drill = make_drill(f"{broker.address},{second.address}", client=client, replication=2)
     drill.produce(BATCH * 20)
     admin = KafkaAdminClient(bootstrap_servers=broker.address)
 
@@ -121,9 +127,11 @@ def wire(broker: Broker) -> Iterator[tuple[Wire, str]]:
     wire.close()
 
 
-def test_connections_are_cut_in_the_middle_of_a_fetch(make_drill: MakeDrill, wire: tuple[Wire, str]) -> None:
+def test_connections_are_cut_in_the_middle_of_a_fetch(
+    make_drill: MakeDrill, client: str, wire: tuple[Wire, str]
+) -> None:
     cutter, direct = wire
-    drill = make_drill(f"127.0.0.1:{cutter.port}", direct)
+    drill = make_drill(f"127.0.0.1:{cutter.port}", direct, client)
     drill.produce(BATCH * 20)
     drill.start()
     for _ in range(5):
@@ -133,10 +141,10 @@ def test_connections_are_cut_in_the_middle_of_a_fetch(make_drill: MakeDrill, wir
 
 
 def test_a_connection_that_is_a_black_hole_does_not_hold_the_drain(
-    make_drill: MakeDrill, wire: tuple[Wire, str], caplog: pytest.LogCaptureFixture
+    make_drill: MakeDrill, client: str, wire: tuple[Wire, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     hole, direct = wire
-    drill = make_drill(f"127.0.0.1:{hole.port}", direct)
+    drill = make_drill(f"127.0.0.1:{hole.port}", direct, client)
     drill.produce(BATCH * 20)
     drill.start()
     drill.wait_for_batches(2)
@@ -147,8 +155,8 @@ def test_a_connection_that_is_a_black_hole_does_not_hold_the_drain(
         drill.finish()
 
 
-def test_a_partition_is_added_under_the_drain(make_drill: MakeDrill, broker: Broker) -> None:
-    drill = make_drill(broker.address)
+def test_a_partition_is_added_under_the_drain(make_drill: MakeDrill, client: str, broker: Broker) -> None:
+    drill = make_drill(broker.address, client=client)
     drill.produce(BATCH * 10)
     drill.start()
     drill.wait_for_batches(2)

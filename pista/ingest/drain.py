@@ -7,7 +7,7 @@ before it succeeded; otherwise the ledger says where to start again.
 import logging
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5  # how long an idle drain waits for a record before it looks around
 TURN_SECONDS = 0.1  # how often a successor looks whether the drain before it has ended
+COMMIT_BEAT_SECONDS = 5.0  # how often a drain that waits for a commit says that it lives
 LOST_RACES = 3  # in a row, that end a drain
 PATIENCE_SECONDS = 60.0  # a broker or database that is away for longer ends a drain
 RETRY_SECONDS = 1.0
@@ -108,7 +109,7 @@ def drain(
             # a thread that hangs can only be got rid of by the end of the process
             return should_stop() or bool(hung())
 
-        outcome = work.run(stop, begin, hand_over=hand_over)
+        outcome = work.run(stop, begin, heartbeat.progress, hand_over=hand_over)
         heartbeat.finish(outcome)
         return DrainReport(dataset.name, work.batches, work.records, work.loaded, work.quarantined, outcome)
 
@@ -137,6 +138,7 @@ class _Drain:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"commit-{dataset.name}")
         self._connection: Connection[TupleRow] | None = None
         self._pending: Future[BatchReport] | None = None
+        self._progress: Callable[[], None] = lambda: None
 
     def __enter__(self) -> "_Drain":
         return self
@@ -148,8 +150,16 @@ class _Drain:
         if self._admin is not None:
             self._admin.close()
 
-    def run(self, should_stop: Callable[[], bool], begin: Callable[[], None], *, hand_over: bool) -> str:
+    def run(
+        self,
+        should_stop: Callable[[], bool],
+        begin: Callable[[], None],
+        progress: Callable[[], None],
+        *,
+        hand_over: bool,
+    ) -> str:
         """Until idle, time is up or told to stop; the outcome in a word."""
+        self._progress = progress
         self._check_contract()
         began, succeeded_at = None, time.monotonic()
         lost_races = 0
@@ -222,8 +232,11 @@ class _Drain:
     def _start_over(self) -> None:
         """Forget what is on its way: the ledger says what was committed of it."""
         pending, self._pending = self._pending, None
-        if pending is not None and (error := pending.exception()) is not None:
-            log.warning("commit of %s: %s", self._dataset.name, error)
+        if pending is not None:
+            if (error := self._ended(pending).exception()) is None:
+                self._count(pending.result())  # what failed came after it
+            else:
+                log.warning("commit of %s: %s", self._dataset.name, error)
         self._disconnect()
 
     def _from_ledger(self, should_stop: Callable[[], bool], began: float) -> Iterator[str | None]:
@@ -288,6 +301,7 @@ class _Drain:
         again = self._topic()
         condition = find_condition(self._dataset, again, ledger, self._share)
         if condition is not None:
+            self._settle()
             raise condition
         read_ms = monotonic_ms() - began
         before = {p: round(entry.order_time.timestamp() * 1000) for p, entry in own.items()}
@@ -307,13 +321,23 @@ class _Drain:
         pending, self._pending = self._pending, None
         if pending is None:
             return False
-        report = replace(pending.result(), client=self._reader.name)
+        self._count(self._ended(pending).result())
+        return True
+
+    def _ended(self, pending: Future[BatchReport]) -> Future[BatchReport]:
+        """The commit, once it has ended; a successor could do nothing meanwhile, for it holds the locks."""
+        while not wait([pending], COMMIT_BEAT_SECONDS).done:
+            self._progress()
+        return pending
+
+    def _count(self, report: BatchReport) -> None:
+        """Take a committed batch into the sums, and tell of it."""
+        report = replace(report, client=self._reader.name)
         self.batches += 1
         self.records += report.records
         self.loaded += report.loaded
         self.quarantined += report.quarantined
         self._on_batch(report)
-        return True
 
     def _topic(self) -> TopicState | None:
         if self._admin is None:

@@ -22,7 +22,7 @@ from pista.kafka.records import Records
 from pista.settings import Settings
 from pista.warehouse import shadow
 from pista.warehouse.connection import connect
-from pista.warehouse.merging import Slices, queue_slices, returned_slices
+from pista.warehouse.merging import CLOSED, Slices, queue_slices, returned_slices
 from pista.warehouse.names import curated, patches, quote_all, raw
 from pista.warehouse.roles import OWNER
 
@@ -132,6 +132,7 @@ class _Erasure:
         ).fetchone()
         salt = row[0] if row else secrets.token_bytes(16)  # one a dataset, so that a batch is hashed once
         positions = {str(entry.partition): [entry.epoch, entry.reached] for entry in until.ledger.values()}
+        positions[CLOSED] = [until.epoch, 0]
         self._connection.execute(
             """
             INSERT INTO ingest.erased (dataset, key_hash, salt, positions)
@@ -142,10 +143,8 @@ class _Erasure:
         )
 
     def _delete_row(self) -> int:
-        slices: Slices = self._connection.execute(
-            "SELECT mart, slice_column FROM catalog.mart_inputs WHERE input = %s AND slice_column IS NOT NULL",
-            (self._dataset.name,),
-        ).fetchall()
+        readers = shadow.readers(self._connection, self._dataset.name)
+        slices: Slices = [(mart, column) for mart, column in readers if column is not None]
         row = self._connection.execute(
             f"""
             WITH removed AS (
@@ -159,7 +158,9 @@ class _Erasure:
         ).fetchone()
         assert row is not None
         if row[0]:
-            self.report.marts = tuple(mart for mart, _ in slices)
+            self.report.marts = tuple(mart for mart, _ in readers)
+            # a mart that a change of this input does not dirty may hold the key all the same
+            shadow.queue_all(self._connection, self._dataset.name, [mart for mart, column in readers if column is None])
         return int(row[0])
 
     def clear_raw(self, until: Bookmark) -> None:
@@ -191,7 +192,8 @@ class _Erasure:
             if key != self._key:
                 continue
             entry = until.ledger.get(record.partition)
-            if epoch < 0 or (entry is not None and (epoch, record.offset) < (entry.epoch, entry.reached)):
+            end = (until.epoch, 0) if entry is None else (entry.epoch, entry.reached)
+            if epoch < 0 or (epoch, record.offset) < end:
                 found.append((epoch, record.partition, record.offset))
         return found
 

@@ -30,6 +30,11 @@ class Bookmark:
     batch: int  # the last one; their numbers rise in the order of commits
     ledger: Ledger
 
+    @property
+    def epoch(self) -> int:
+        """Of what is loaded now; all that was loaded of partitions without a line in the ledger is of earlier ones."""
+        return max((entry.epoch for entry in self.ledger.values()), default=0)
+
 
 def bookmark(connection: Connection[TupleRow], dataset: str) -> Bookmark:
     """Where the dataset stands, with its version locked until the transaction ends."""
@@ -180,10 +185,10 @@ class TopicFeed:
         topic = self._check_topic(until.ledger)
         before = since.ledger if since is not None else {}
         ends = {partition: entry.reached for partition, entry in until.ledger.items()}
+        first = self._first_offsets(connection, until.ledger)
         starts = {
-            # what lies before the epoch began was loaded at other positions
-            p: before[p].reached if p in before else min(max(topic.beginning[p], entry.epoch_offset), ends[p])
-            for p, entry in until.ledger.items()
+            p: before[p].reached if p in before else min(max(topic.beginning[p], first.get(p, ends[p])), ends[p])
+            for p in until.ledger
         }
         self._order_times = {p: self._order_times.get(p, 0) for p in ends}
         with closing(make_reader(self._settings, topic.name)) as reader:
@@ -216,6 +221,17 @@ class TopicFeed:
                     read_ms=0.0,
                     clock_ms=began,
                 )
+
+    def _first_offsets(self, connection: Connection[TupleRow], ledger: Ledger) -> dict[int, int]:
+        """Where each partition was first read in its epoch: what lies before is not of the dataset, or of another."""
+        rows = connection.execute(
+            """
+            SELECT epoch, partition, min(start_offset) FROM ingest.ranges
+            WHERE dataset = %s GROUP BY epoch, partition
+            """,
+            (self._dataset.name,),
+        ).fetchall()
+        return {p: first for epoch, p, first in rows if p in ledger and ledger[p].epoch == epoch}
 
     def _check_topic(self, ledger: Ledger) -> TopicState:
         """The topic, if its offsets still mean the records that they meant.

@@ -8,6 +8,7 @@ import numpy as np
 from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 
+from pista.contracts.dataset import Dataset
 from pista.ingest.batch import Batch, headers_from_json, headers_json, moment
 from pista.ingest.reasons import Rejection
 from pista.kafka.records import Record
@@ -83,20 +84,32 @@ def store(connection: Connection[TupleRow], batch: Batch, rejections: Sequence[R
             )
     with connection.cursor() as cursor:
         cursor.executemany(
-            # a record that is in raw was loaded once: a replay under a stricter contract does not make it two
+            # a record that was loaded once is not made two by a replay under a stricter contract
             f"""
             INSERT INTO ingest.quarantine AS q (dataset, topic, epoch, partition, "offset", order_time, timestamp, key,
                 value, headers, reason, detail, column_name, run_id)
             SELECT v.* FROM (VALUES (%s, %s, %s::integer, %s::integer, %s::bigint, %s::timestamptz, %s::timestamptz,
                 %s::bytea, %s::bytea, %s::jsonb, %s, %s, %s, %s)) AS v (dataset, topic, epoch, partition, "offset")
-            WHERE NOT EXISTS (SELECT FROM {raw(batch.dataset.name)} r
-                WHERE r.epoch = v.epoch AND r.partition = v.partition AND r."offset" = v."offset")
+            WHERE NOT ({_is_loaded(batch.dataset)})
             ON CONFLICT (dataset, epoch, partition, "offset") DO UPDATE SET reason = excluded.reason,
                 detail = excluded.detail, column_name = excluded.column_name, run_id = excluded.run_id
             WHERE q.resolved_at IS NULL
             """.encode(),
             [_row(batch, rejection, run_id) for rejection in rejections],
         )
+
+
+def _is_loaded(dataset: Dataset) -> str:
+    """Whether the record at the place ``v`` was loaded before, as SQL."""
+    if dataset.keep_raw:
+        return f"""EXISTS (SELECT FROM {raw(dataset.name)} r
+            WHERE r.epoch = v.epoch AND r.partition = v.partition AND r."offset" = v."offset")"""
+    # without raw: what a batch passed, and did not put here
+    return """(v."offset" < (SELECT r.end_offset FROM ingest.ranges r WHERE r.dataset = v.dataset
+                AND r.epoch = v.epoch AND r.partition = v.partition AND r.start_offset <= v."offset"
+                ORDER BY r.start_offset DESC LIMIT 1)) IS TRUE
+            AND NOT EXISTS (SELECT FROM ingest.quarantine q WHERE q.dataset = v.dataset
+                AND q.epoch = v.epoch AND q.partition = v.partition AND q."offset" = v."offset")"""
 
 
 def _row(batch: Batch, rejection: Rejection, run_id: str) -> tuple[object, ...]:

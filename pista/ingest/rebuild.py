@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import psycopg
 from psycopg import Connection
@@ -24,6 +25,7 @@ from pista.ingest.rows import write_rows
 from pista.settings import Settings
 from pista.warehouse import merging, shadow
 from pista.warehouse.connection import connect
+from pista.warehouse.evolution import shape
 from pista.warehouse.roles import OWNER
 
 log = logging.getLogger(__name__)
@@ -91,7 +93,9 @@ def rebuild(
         replaces_raw = _check(connection, dataset, source)
         target = shadow.shadow_of(dataset, keep_raw=replaces_raw)
         feed: Feed = (RawFeed if source is Source.RAW else TopicFeed)(dataset, target, settings)
-        report = RebuildReport(dataset.name, source, losses=feed.losses(connection))
+        report = RebuildReport(
+            dataset.name, source, losses=[*feed.losses(connection), *_filtered(connection, dataset, source)]
+        )
         if report.losses and not accept_loss:
             raise RebuildRefusedError(
                 f"dataset {dataset.name} cannot be rebuilt from {source}: {'; '.join(report.losses)}. "
@@ -111,7 +115,7 @@ def rebuild(
 
 
 def _check(connection: Connection[TupleRow], dataset: Dataset, source: Source) -> bool:
-    """Whether raw has to be replaced too, because it holds in clear what is personal now.
+    """Whether raw has to be replaced too: it holds in clear what is personal now, or lacks what is no longer filtered.
 
     Raises:
         RebuildRefusedError: no rebuild can make this change, or not from that source.
@@ -134,10 +138,26 @@ def _check(connection: Connection[TupleRow], dataset: Dataset, source: Source) -
             f"dataset {dataset.name}: raw holds {', '.join(concealed)} in clear; rebuild it --from topic, "
             "which replaces raw too"
         )
-    return bool(concealed) and dataset.keep_raw
+    return dataset.keep_raw and source is Source.TOPIC and (bool(concealed) or _filters_changed(dataset, row[2]))
 
 
-def _concealed(dataset: Dataset, there: Mapping[str, Mapping[str, Mapping[str, object]]] | None) -> list[str]:
+def _filters_changed(dataset: Dataset, there: Mapping[str, Any] | None) -> bool:
+    return there is not None and there["where"] != shape(dataset)["where"]
+
+
+def _filtered(connection: Connection[TupleRow], dataset: Dataset, source: Source) -> list[str]:
+    """What raw lacks because the filters of before, which are not those of now, left it out; a sentence."""
+    row = connection.execute("SELECT shape FROM catalog.datasets WHERE name = %s", (dataset.name,)).fetchone()
+    if source is Source.TOPIC or row is None or not _filters_changed(dataset, row[0]):
+        return []
+    count = connection.execute(
+        "SELECT coalesce(sum(filtered), 0)::bigint FROM ingest.ranges WHERE dataset = %s", (dataset.name,)
+    ).fetchone()
+    assert count is not None
+    return [f"raw lacks the {count[0]} records that another `where` left out"] if count[0] else []
+
+
+def _concealed(dataset: Dataset, there: Mapping[str, Any] | None) -> list[str]:
     """Columns that another treatment of personal values is declared for than raw was written by."""
     if there is None:
         return []

@@ -101,8 +101,7 @@ def _merge(
     *,
     only_missing: bool,
 ) -> None:
-    if dataset.key:
-        counts.erased += connection.execute(merging.forget_erased(dataset).encode()).rowcount
+    erased = connection.execute(merging.forget_erased(dataset).encode()).rowcount if dataset.key else 0
     if dataset.keep_raw:
         connection.execute(merging.insert_raw(dataset, only_missing=only_missing).encode())
     if dataset.merge is Merge.PATCH:
@@ -112,11 +111,13 @@ def _merge(
         statement = merging.merge(dataset, slices, tombstones=_has_tombstones(connection, dataset))
     merged = connection.execute(statement.encode(), {"version": version}).fetchone()
     assert merged is not None
+    if dataset.merge is Merge.PATCH:
+        connection.execute(patching.forget_superseded(dataset).encode())
+    # at last: a statement that fails takes what those before it did with it
     counts.inserted += merged[0]
     counts.updated += merged[1]
     counts.deleted += merged[2]
-    if dataset.merge is Merge.PATCH:
-        connection.execute(patching.forget_superseded(dataset).encode())
+    counts.erased += erased
 
 
 def _has_tombstones(connection: Connection[TupleRow], dataset: Dataset) -> bool:

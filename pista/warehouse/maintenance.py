@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import psycopg
 from psycopg import Connection
@@ -11,6 +12,7 @@ from psycopg.rows import TupleRow
 
 from pista.contracts.dataset import Dataset
 from pista.warehouse.names import curated, raw
+from pista.warehouse.shadow import RebuildRunningError, alone
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +52,7 @@ def maintain(connection: Connection[TupleRow], datasets: Iterable[Dataset]) -> l
             moved = _patiently(connection, "SELECT ingest.settle_raw_default(%s)", (dataset.name,))
             dropped = 0
             if dataset.retention is not None:
-                dropped = _patiently(
-                    connection,
-                    "SELECT ingest.drop_raw_before(%s, ((now() - %s) AT TIME ZONE 'UTC')::date)",
-                    (dataset.name, dataset.retention),
-                )
+                dropped = _drop_past(connection, dataset.name, dataset.retention)
             done.append(Upkeep(dataset.name, dropped, moved))
             connection.execute(f"ANALYZE {raw(dataset.name)}".encode())
         connection.execute(f"ANALYZE {curated(dataset.name)}".encode())
@@ -70,6 +68,20 @@ def ensure_raw_partitions(connection: Connection[TupleRow], dataset: str) -> Non
         """,
         (dataset, RAW_DAYS_AHEAD),
     )
+
+
+def _drop_past(connection: Connection[TupleRow], dataset: str, retention: timedelta) -> int:
+    """Drop the days of raw past their retention; none where a rebuild may still have to read them."""
+    try:
+        with alone(connection, dataset):
+            return _patiently(
+                connection,
+                "SELECT ingest.drop_raw_before(%s, ((now() - %s) AT TIME ZONE 'UTC')::date)",
+                (dataset, retention),
+            )
+    except RebuildRunningError:
+        log.info("dataset %s is being rebuilt: its raw records of past days stay until the next upkeep", dataset)
+        return 0
 
 
 def _patiently(connection: Connection[TupleRow], statement: str, arguments: tuple[object, ...]) -> int:

@@ -22,6 +22,8 @@ RECORD_COLUMNS = {
     "_tombstone": "boolean",
 }
 
+CLOSED = "closed"  # among the positions of an erasure: where the past of partitions ends that it did not find
+
 # of the stage's lines: characters that next to no text holds
 DELIMITER, QUOTE, NULL = "\x1f", "\x01", "\x02"
 
@@ -75,8 +77,11 @@ def key_hash(dataset: Dataset) -> str:
 
 
 def is_past() -> str:
-    """Whether a record ``s`` lies before the erasure ``e``, as SQL; what a file holds always does."""
-    known = "e.positions -> s._partition::text"
+    """Whether a record ``s`` lies before the erasure ``e``, as SQL; what a file holds always does.
+
+    Of a partition that had no line in the ledger any more, all that earlier epochs hold does.
+    """
+    known = f"coalesce(e.positions -> s._partition::text, e.positions -> {literal(CLOSED)})"
     return f"(s._epoch < 0 OR (s._epoch, s._offset) < (({known} ->> 0)::integer, ({known} ->> 1)::bigint))"
 
 

@@ -4,7 +4,7 @@ Until the swap commits, nothing that is served, and nothing that drains write, i
 that died left behind is cleared by the next one, and by migrations.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ SUFFIX = "__rebuild"  # no dataset's name has two underscores in a row
 
 
 class RebuildRunningError(Exception):
-    """Another process is rebuilding the dataset."""
+    """Another process is rebuilding the dataset, or removing of its past what a rebuild could read."""
 
 
 def shadow_name(dataset: str) -> str:
@@ -35,7 +35,7 @@ def shadow_of(dataset: Dataset, *, keep_raw: bool = False) -> Dataset:
 
 @contextmanager
 def alone(connection: Connection[TupleRow], dataset: str) -> Iterator[None]:
-    """One rebuild of a dataset at a time; the lock goes with its process.
+    """One rebuild, erasure, drop or end of retention of a dataset at a time; the lock goes with its process.
 
     Raises:
         RebuildRunningError: another one runs.
@@ -43,7 +43,9 @@ def alone(connection: Connection[TupleRow], dataset: str) -> Iterator[None]:
     key = f"rebuild:{dataset}"
     row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (key,)).fetchone()
     if row is None or not row[0]:
-        raise RebuildRunningError(f"dataset {dataset} is being rebuilt by another process; wait for its end")
+        raise RebuildRunningError(
+            f"dataset {dataset} is being rebuilt by another process, or its past removed; wait for its end"
+        )
     try:
         yield
     finally:
@@ -57,7 +59,7 @@ def raise_shadow(connection: Connection[TupleRow], shadow: Dataset) -> None:
     with connection.transaction():
         drop_shadow(connection, shadow.name)
         ensure_tables(connection, shadow)
-        for _, column in _readers(connection, served):
+        for _, column in readers(connection, served):
             if column is not None:
                 ensure_slice_index(connection, shadow.name, column)
         # what refers to a dataset needs its line in the catalog
@@ -109,7 +111,7 @@ def swap(connection: Connection[TupleRow], dataset: Dataset, shadow: Dataset, ro
     connection.execute(f"DROP TABLE {curated(dataset.name)}".encode())
     connection.execute(f"ALTER TABLE {curated(shadow.name)} RENAME TO {quote(dataset.name)}".encode())
     _rename_index(connection, "curated", f"{shadow.name}_pkey", f"{dataset.name}_pkey")
-    for _, column in _readers(connection, dataset.name):
+    for _, column in readers(connection, dataset.name):
         if column is not None:
             _rename_index(connection, "curated", slice_index(shadow.name, column), slice_index(dataset.name, column))
     connection.execute(f"DROP TABLE IF EXISTS {patches(dataset.name)}".encode())
@@ -128,11 +130,7 @@ def swap(connection: Connection[TupleRow], dataset: Dataset, shadow: Dataset, ro
         """,
         (rows, dataset.name),
     )
-    for mart, _ in _readers(connection, dataset.name):
-        connection.execute(
-            "INSERT INTO ingest.changed_slices (mart, slice, input) VALUES (%s, %s, %s)",
-            (mart, ALL_SLICES, dataset.name),
-        )
+    queue_all(connection, dataset.name, [mart for mart, _ in readers(connection, dataset.name)])
     announce(connection, dataset.name)
 
 
@@ -148,7 +146,15 @@ def announce(connection: Connection[TupleRow], dataset: str) -> None:
     )
 
 
-def _readers(connection: Connection[TupleRow], dataset: str) -> list[tuple[str, str | None]]:
+def queue_all(connection: Connection[TupleRow], dataset: str, marts: Iterable[str]) -> None:
+    """Have marts that read the dataset built anew as a whole."""
+    for mart in marts:
+        connection.execute(
+            "INSERT INTO ingest.changed_slices (mart, slice, input) VALUES (%s, %s, %s)", (mart, ALL_SLICES, dataset)
+        )
+
+
+def readers(connection: Connection[TupleRow], dataset: str) -> list[tuple[str, str | None]]:
     """Marts that read the dataset, and the column of it that names their slice."""
     return connection.execute(
         "SELECT mart, slice_column FROM catalog.mart_inputs WHERE input = %s ORDER BY mart", (dataset,)
@@ -168,3 +174,31 @@ def _swap_raw(connection: Connection[TupleRow], dataset: str, shadow: str) -> No
         connection.execute(f"ALTER TABLE {raw(child)} RENAME TO {quote(dataset + child.removeprefix(shadow))}".encode())
     connection.execute(f"ALTER TABLE {raw(shadow)} RENAME TO {quote(dataset)}".encode())
     _rename_index(connection, "raw", f"{shadow}_position", f"{dataset}_position")
+    # what was said of the raw log of before
+    connection.execute("DELETE FROM ingest.raw_dropped WHERE dataset = %s", (dataset,))
+    there = f"""EXISTS (SELECT FROM {raw(dataset)} x
+        WHERE x.epoch = q.epoch AND x.partition = q.partition AND x."offset" = q."offset")"""
+    connection.execute(
+        f"""
+        UPDATE ingest.quarantine q SET resolved_at = coalesce(resolved_at, now()), discarded_at = NULL
+        WHERE dataset = %s AND (resolved_at IS NULL OR discarded_at IS NOT NULL) AND {there}
+        """.encode(),
+        (dataset,),
+    )
+    connection.execute(
+        f"""
+        UPDATE ingest.ranges r SET loaded = found.loaded, filtered = r.delivered - r.quarantined - found.loaded
+        FROM (
+            SELECT o.epoch, o.partition, o.start_offset,
+                (SELECT count(*) FROM {raw(dataset)} x WHERE x.epoch = o.epoch AND x.partition = o.partition
+                    AND x."offset" >= o.start_offset AND x."offset" < o.end_offset)
+                - (SELECT count(*) FROM ingest.quarantine q WHERE q.dataset = o.dataset AND q.epoch = o.epoch
+                    AND q.partition = o.partition AND q."offset" >= o.start_offset AND q."offset" < o.end_offset
+                    AND {there}) AS loaded
+            FROM ingest.ranges o WHERE o.dataset = %s
+        ) found
+        WHERE r.dataset = %s AND (r.epoch, r.partition, r.start_offset)
+            = (found.epoch, found.partition, found.start_offset) AND r.loaded <> found.loaded
+        """.encode(),
+        (dataset, dataset),
+    )

@@ -25,7 +25,8 @@ from pista.ingest.heartbeat import Heartbeat
 from pista.ingest.lag import measure_lag
 from pista.ingest.ledger import LostRaceError
 from pista.ingest.share import WHOLE
-from pista.kafka.errors import AccessError
+from pista.kafka.errors import AccessError, ClientError
+from pista.kafka.reader import Reader
 from pista.warehouse.connection import connect
 from pista.warehouse.marts import build_mart
 
@@ -423,3 +424,39 @@ def test_a_mart_without_changes_is_as_complete_as_its_inputs(lab: Lab) -> None:
     lab.drain()
     measure_lag([lab.dataset], lab.settings)
     assert lab.value(stamp) == complete, "a change waits to be built"
+
+
+def test_what_is_committed_before_a_failed_read_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.produce([event(str(n)) for n in range(20)], partition=0)
+    monkeypatch.setattr("pista.ingest.drain.RETRY_SECONDS", 0.0)
+    read, calls = Reader.read, iter(range(100))
+
+    def fail_once(*arguments: object, **options: object) -> object:
+        if next(calls) == 1:
+            raise ClientError("cut off")
+        return read(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("pista.kafka.reader.Reader.read", fail_once)
+    report = lab.drain(batch_max_records=5)
+
+    assert (report.records, sum(batch.records for batch in lab.reports)) == (20, 20)
+    assert report.batches == lab.value("SELECT count(*) FROM ingest.batches WHERE dataset = 'legs'")
+
+
+def test_a_drain_whose_commit_takes_long_is_not_taken_for_dead(
+    lab: Lab, eventually: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress: list[Heartbeat] = []
+    monkeypatch.setattr(Heartbeat, "progress", lambda heartbeat: progress.append(heartbeat))
+    monkeypatch.setattr("pista.ingest.drain.COMMIT_BEAT_SECONDS", 0.01)
+    lab.produce([event("a")])
+    running = threading.Thread(target=lab.drain)
+    with psycopg.connect(lab.admin_dsn) as connection:
+        connection.execute("SELECT FROM catalog.versions WHERE dataset = 'legs' FOR UPDATE")
+        running.start()
+        eventually(lambda: lab.query("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+        before = len(progress)
+        # more often than the loop comes round while it reads ahead
+        eventually(lambda: len(progress) > before + 20)
+    running.join()
+    assert lab.value("SELECT count(*) FROM curated.legs") == 1

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from pista.ingest.again import retry
 from pista.ingest.bookkeeping import BatchReport
+from pista.ingest.erase import erase
 from pista.ingest.fileload import LoadReport, load_file
 from pista.ingest.files import FileError
 from pista.ingest.ledger import LostRaceError
@@ -208,3 +210,17 @@ def test_ingestion_may_not_forget_a_load(lab: Lab) -> None:
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         connection.execute("DELETE FROM ingest.loads")
+
+
+def test_erased_records_are_counted_once_beside_rows_that_the_database_refuses(lab: Lab, tmp_path: Path) -> None:
+    lab.migrate()
+    erase(lab.admin_dsn, lab.dataset, lab.settings, ["gone"], reason="asked for")
+    noise = random.Random(1).randbytes(20_000).hex()  # longer than an index entry may be, also compressed
+    path = write(tmp_path / "history.ndjson", [{"id": "a"}, {"id": "gone"}, {"id": noise}, {"id": "b"}])
+
+    load(lab, path)
+
+    assert lab.query(
+        "SELECT records, loaded, quarantined, filtered, inserted, unchanged FROM ingest.batches WHERE kind = 'load'"
+    ) == [(4, 2, 1, 1, 2, 0)]
+    lab.reconcile()

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from pista.contracts.dataset import Column, Dataset, Kind, LogicalType, MartInput, Pii
+from pista.contracts.dataset import Column, Dataset, Filter, Kind, LogicalType, MartInput, Origin, Pii
 from pista.ingest import again
 from pista.ingest.fileload import load_file
 from pista.ingest.rebuild import RebuildRefusedError, RebuildReport, Source, rebuild
 from pista.warehouse.connection import connect
+from pista.warehouse.maintenance import maintain
 from pista.warehouse.shadow import RebuildRunningError, alone
 from pista.warehouse.tables import BreakingChangeError
 
@@ -211,6 +213,58 @@ def test_what_becomes_personal_is_read_anew_and_raw_with_it(lab: Lab) -> None:
     assert lab.value("SELECT length(passport) FROM curated.legs WHERE pax = 99") == 64
     lab.reconcile()
     assert lab.migrate() == []
+
+
+def test_retention_takes_no_raw_from_under_a_rebuild(lab: Lab) -> None:
+    fill(lab)
+    lab.execute("UPDATE raw.legs SET loaded_at = loaded_at - interval '40 days'")
+    keeping = replace(lab.dataset, retention=timedelta(days=30))
+    with connect(str(lab.settings.ingest_dsn.get_secret_value()), "test") as connection:  # type: ignore[union-attr]
+        maintain(connection, [lab.dataset])  # the day gets its partition
+        before = table(lab)
+        dropped = []
+
+        def tend(_: RebuildReport) -> None:
+            dropped.extend(upkeep.dropped for upkeep in maintain(connection, [keeping]))
+
+        run(lab, batch=10, on_batch=tend)
+        assert table(lab) == before
+        assert set(dropped) == {0}
+        # and the next night it goes
+        assert [upkeep.dropped for upkeep in maintain(connection, [keeping])] == [1]
+
+
+def test_from_the_topic_it_begins_where_the_dataset_did(lab: Lab) -> None:
+    lab.produce([event("before")], partition=0)
+    lab.dataset = replace(lab.dataset, start="latest")
+    lab.drain()
+    lab.produce([event("after")], partition=0)
+    lab.drain()
+    assert lab.query("SELECT id FROM curated.legs") == [("after",)]
+
+    run(lab, Source.TOPIC)
+
+    assert lab.query("SELECT id FROM curated.legs") == [("after",)]
+
+
+def test_what_a_wider_filter_read_from_the_topic_is_in_raw_too(lab: Lab) -> None:
+    where = Filter("state", Origin.VALUE, ("state",), ("on",))
+    lab.dataset = replace(lab.dataset, where=(where,), contract_hash="narrow")
+    lab.migrate()
+    lab.produce([event("ours"), event("theirs", state="off")])
+    lab.drain()
+    lab.dataset = replace(lab.dataset, where=(), contract_hash="wide")
+    with pytest.raises(BreakingChangeError):
+        lab.migrate()
+    with pytest.raises(RebuildRefusedError, match="raw lacks the 1 records that another `where` left out"):
+        run(lab, Source.RAW)
+    run(lab, Source.TOPIC)
+    assert lab.query("SELECT id FROM curated.legs ORDER BY id") == [("ours",), ("theirs",)]
+
+    run(lab, Source.RAW)
+
+    assert lab.query("SELECT id FROM curated.legs ORDER BY id") == [("ours",), ("theirs",)]
+    lab.reconcile()
 
 
 def test_half_a_log_is_refused_unless_the_loss_is_accepted(lab: Lab) -> None:

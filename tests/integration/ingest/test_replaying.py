@@ -1,6 +1,7 @@
 """Replay of a range by command and by Dagster job: nothing doubled, nothing back in time, nothing never drained."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import psycopg
@@ -8,6 +9,9 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from dagster_project.build import build_defs
+from pista.ingest import again
+from pista.ingest.reconcile import reconcile
+from pista.warehouse.connection import connect
 
 from .conftest import Command, Lab, event
 
@@ -108,3 +112,19 @@ def test_the_job_replays_with_progress_and_fails_with_a_sentence(drained: Lab) -
         failed = launch(**config)
         assert not failed.success
         assert sentence in str(failed.get_step_failure_events()[0].step_failure_data)
+
+
+def test_without_raw_a_replay_by_a_stricter_contract_puts_nothing_that_is_loaded_into_quarantine(lab: Lab) -> None:
+    lab.dataset = replace(lab.dataset, keep_raw=False, contract_hash="bare")
+    lab.migrate()
+    lab.produce([event("a"), event("b", pax=-1)], partition=0)
+    lab.drain()
+    strict = tuple(replace(c, minimum=5) if c.name == "pax" else c for c in lab.dataset.columns)
+    lab.produce([event("c", pax=3)], partition=0)
+    lab.drain()
+    lab.dataset = replace(lab.dataset, columns=strict)
+    with connect(str(lab.settings.ingest_dsn.get_secret_value()), "test") as connection:  # type: ignore[union-attr]
+        list(again.replay(connection, lab.dataset, lab.settings, {0: (0, 3)}, run_id="replay"))
+        (account,) = reconcile(connection, [lab.dataset], timedelta(days=1))
+    assert account.faults == []
+    assert lab.query('SELECT "offset" FROM ingest.quarantine') == [(1,)]

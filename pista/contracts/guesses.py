@@ -1,7 +1,8 @@
 """What the values of a sampled field are: a type, the form they are written in, and how sure that is."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import product
@@ -9,7 +10,7 @@ from math import isfinite
 from typing import Any
 
 from pista.contracts.dataset import Coercion, LogicalType
-from pista.contracts.sampled import Field, is_writable
+from pista.contracts.sampled import Field, is_few, is_writable
 
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 LOCAL_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?", re.ASCII)
@@ -51,6 +52,9 @@ FIRST_PLAUSIBLE = 946_684_800  # 2000-01-01, in seconds since 1970
 LAST_PLAUSIBLE = 4_102_444_800  # 2100-01-01
 SECONDS_A_DAY = 86_400
 
+TYPE_NAMES = {
+    dict: "object", list: "array", str: "text", int: "whole number", float: "number", bool: "true or false"
+}  # fmt: skip
 DAYS = ("%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%d/%m/%y", "%m/%d/%y",
         "%d %b %Y", "%d-%b-%Y", "%d%b%Y", "%d%b%y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y")  # fmt: skip
 TIMES = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p")
@@ -89,7 +93,7 @@ def guess(f: Field, debezium: bool = False) -> Guess:
         kind = LogicalType.INTEGER if kinds == {int} else LogicalType.NUMBER
         return _epoch(f, f.values, debezium) or Guess(kind)
     if kinds != {str}:
-        return _written(f, debezium) or Guess(refused=_mixed(kinds))
+        return _written(f, debezium) or Guess(refused=_mixed(f))
     return _in_key([*f.values, *f.deleted]) if f.position else _text(f, debezium)
 
 
@@ -98,7 +102,10 @@ def is_personal(f: Field) -> bool:
     if f.kinds() & {dict, list}:
         return any(map(_holds_address, f.values))
     by_name = PERSONAL_NAME.fullmatch(f.name) is not None
-    return f.kinds() == {str} and (by_name or all(EMAIL.fullmatch(value) for value in f.values))
+    if f.kinds() != {str}:
+        return False
+    others = sum(EMAIL.fullmatch(value) is None for value in f.values)
+    return by_name or not others or is_few(others, len(f.values))
 
 
 def _holds_address(value: Any) -> bool:
@@ -113,32 +120,34 @@ def _refused(f: Field, kinds: set[type]) -> str | None:
     if not all(is_writable(step) for step in f.steps if isinstance(step, str)):
         return "its name holds nothing, or what cannot be printed"
     if len(kinds) > 1 and kinds & {dict, list}:
-        return _mixed(kinds)
+        return _mixed(f)
     if kinds <= {int, float}:
         if not all(map(isfinite, f.values)):
             return "a number in it is too large"
-        if kinds == {int} and not all(map(_fits, f.values)):
+        if kinds == {int} and not all(map(fits, f.values)):
             return "its numbers do not fit 64 bits"
-    if any(map(_holds_null_character, f.values)):
+    if any(map(holds_null_character, f.values)):
         return "a text in it holds a null character, which PostgreSQL cannot store"
     return None
 
 
-def _fits(value: int) -> bool:
+def fits(value: int) -> bool:
+    """Whether a column of integers can hold it."""
     return -(1 << 63) <= value < 1 << 63
 
 
-def _holds_null_character(value: Any) -> bool:
+def holds_null_character(value: Any) -> bool:
+    """Whether a text, or one within it, holds what PostgreSQL cannot store."""
     if isinstance(value, dict):
-        return any("\x00" in name or _holds_null_character(inner) for name, inner in value.items())
+        return any("\x00" in name or holds_null_character(inner) for name, inner in value.items())
     if isinstance(value, list):
-        return any(map(_holds_null_character, value))
+        return any(map(holds_null_character, value))
     return isinstance(value, str) and "\x00" in value
 
 
-def _mixed(kinds: Iterable[type]) -> str:
-    names = {dict: "object", list: "array", str: "text", int: "whole number", float: "number", bool: "true or false"}
-    return f"its values are of several types ({', '.join(sorted(names[kind] for kind in kinds))})"
+def _mixed(f: Field) -> str:
+    counts = Counter(TYPE_NAMES[type(value)] for value in f.values)
+    return f"its values are of several types ({', '.join(f'{n} {name}' for name, n in counts.most_common())})"
 
 
 def _epoch(f: Field, values: list[Any], debezium: bool) -> Guess | None:
@@ -182,7 +191,7 @@ def _written(f: Field, debezium: bool) -> Guess | None:
     if not all(isinstance(number, int) or isfinite(number) for number in numbers):
         return None
     integers = [number for number in numbers if isinstance(number, int)]
-    if not all(map(_fits, integers)):
+    if not all(map(fits, integers)):
         return None
     if instant := _epoch(f, numbers, debezium):
         return Guess(instant.kind, comment=instant.comment, coerce=instant.coerce, blank=blank)
@@ -196,33 +205,33 @@ def _text(f: Field, debezium: bool) -> Guess:
 
 def _in_key(texts: list[str]) -> Guess:
     """Keys stay as they are written, but for days: a time has more than one spelling."""
-    return Guess(LogicalType.DATE if _all(texts, DATE.fullmatch, date.fromisoformat) else LogicalType.STRING)
+    return Guess(LogicalType.DATE if all_texts(texts, DATE.fullmatch, date.fromisoformat) else LogicalType.STRING)
 
 
 def _iso(texts: list[str]) -> Guess | None:
-    if _all(texts, DATE.fullmatch, date.fromisoformat):
+    if all_texts(texts, DATE.fullmatch, date.fromisoformat):
         return Guess(LogicalType.DATE)
-    if _all(texts, OFFSET_TIME.fullmatch, _instant):
+    if all_texts(texts, OFFSET_TIME.fullmatch, instant):
         return Guess(LogicalType.TIMESTAMP)
-    if _all(texts, LOCAL_TIME.fullmatch, datetime.fromisoformat):
+    if all_texts(texts, LOCAL_TIME.fullmatch, datetime.fromisoformat):
         return Guess(LogicalType.TIMESTAMP, LOCAL, f"its {CHECK_ZONE}")
     return None
 
 
 def _by_format(texts: list[str]) -> Guess | None:
     """Dates and times of a common form that is not ISO 8601."""
-    if _all(texts, COMPACT_DATE.fullmatch, _parser("%Y%m%d")):
+    if all_texts(texts, COMPACT_DATE.fullmatch, _parser("%Y%m%d")):
         return Guess(LogicalType.DATE, form="%Y%m%d", comment="CHECK: a guess that these digits are days")
-    if _all(texts, COMPACT_TIME.fullmatch, _parser("%Y%m%d%H%M%S")):
+    if all_texts(texts, COMPACT_TIME.fullmatch, _parser("%Y%m%d%H%M%S")):
         return Guess(LogicalType.TIMESTAMP, LOCAL, f"its {CHECK_ZONE}", form="%Y%m%d%H%M%S")
     if not FORMATTED.fullmatch(texts[0]):  # most texts need no look at two hundred forms
         return None
     for day in DAYS:
-        if _all(texts, None, _parser(day)):
+        if all_texts(texts, None, _parser(day)):
             return Guess(LogicalType.DATE, form=day, comment=_order(texts, day, day))
     for day, clock, zone in product(DAYS, TIMES, ZONES):
         form = f"{day} {clock}{zone}"
-        if _all(texts, None, _parser(form)):
+        if all_texts(texts, None, _parser(form)):
             order = _order(texts, day, form)
             comment = "; ".join(filter(None, ["" if zone else f"its {CHECK_ZONE}", order]))
             return Guess(LogicalType.TIMESTAMP, "" if zone else LOCAL, comment, form=form)
@@ -232,7 +241,7 @@ def _by_format(texts: list[str]) -> Guess | None:
 def _order(texts: list[str], day: str, form: str) -> str:
     """What to check where days and months could have changed places."""
     for first, second in TWINS.items():
-        if day.startswith(first) and _all(texts, None, _parser(form.replace(first, second))):
+        if day.startswith(first) and all_texts(texts, None, _parser(form.replace(first, second))):
             return f"CHECK that the day comes first: {form.replace(first, second)} fits all sampled values too"
     return ""
 
@@ -245,11 +254,13 @@ def _parser(form: str) -> Callable[[str], object]:
     return parse
 
 
-def _instant(text: str) -> object:
+def instant(text: str) -> object:
+    """The time that the text says; one that has no day in UTC raises OverflowError."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
-def _all(texts: list[str], matches: Callable[[str], object] | None, parse: Callable[[str], object]) -> bool:
+def all_texts(texts: list[str], matches: Callable[[str], object] | None, parse: Callable[[str], object]) -> bool:
+    """Whether all texts have the form, and can be parsed."""
     try:
         return all((matches is None or matches(text)) and parse(text) for text in texts)
     except (ValueError, OverflowError):

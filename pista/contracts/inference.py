@@ -3,10 +3,13 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from pista.contracts.dataset import Format, Framing, LogicalType, Origin
-from pista.contracts.guesses import Guess, guess, is_personal
+from pista.contracts.expected import Expected, expect
+from pista.contracts.guesses import Guess, is_personal
 from pista.contracts.paths import write_source
+from pista.contracts.problems import counted
 from pista.contracts.sampled import Field, Message, Sample, flatten, read_sample
 from pista.contracts.sampled_keys import mark_key
 from pista.contracts.sampled_kinds import kinds_note
@@ -52,11 +55,17 @@ def infer_contract(
         sample = read_sample(messages, debezium=False)
         fields = flatten(sample)
         keyed = mark_key(fields, sample)
-    columns = [line for f in fields for line in _column(f, sample)]
+    expected, broken = expect(fields, sample)
+    columns = [line for one in expected for line in _column(one, sample)]
     if not any(line.startswith("      - name:") for line in columns):
         raise InferenceError(f"no field of {len(sample.rows)} sampled records of {topic} has a type that is supported")
     mixed = kinds_note(fields, sample) if not sample.debezium else None
-    head = _header(name, topic, sample, fields, keyed, [*notes, *([mixed] if mixed else [])])
+    announced = (
+        f"CHECK: {broken} of the {counted(len(sample.rows), 'sampled row')} will go to quarantine, for they have "
+        "values that a column does not take, or lack what it requires."
+    )
+    said = [*notes, *([mixed] if mixed else []), *([announced] if broken else [])]
+    head = _header(name, topic, sample, fields, keyed, said)
     return "\n".join([*head, *_topic(name, topic, sample, fields, message_format, framing), *columns, ""])
 
 
@@ -113,27 +122,59 @@ def _topic(
     ]
 
 
-def _column(f: Field, sample: Sample) -> list[str]:
-    guessed, count = guess(f, sample.debezium), len(sample.rows)
+def _column(one: Expected, sample: Sample) -> list[str]:
+    f, guessed, count = one.field, one.guess, len(sample.rows)
     if guessed.refused is not None:
         shown = _quoted(f.label) if f.label.isprintable() else ascii(f.label)
-        return [f"      # The field {shown} is left out: {guessed.refused}."]
+        return [f"      # The field {shown} is left out: {guessed.refused}.", *_instead(one)]
     lines = [f"      - name: {_word(f.name)}"]
-    whole = f.origin is Origin.VALUE and len(f.steps) == 1
+    whole = _is_whole(f)
     if whole and f.steps[0] != f.name:
         lines.append(f"        physicalName: {_quoted(str(f.steps[0]))}")
     lines.append(f"        logicalType: {guessed.kind}{f' # {guessed.comment}' if guessed.comment else ''}")
+    if one.odd:
+        lines.append(f"        # CHECK: {_odd(f, one.odd)}")
     if guessed.options:
         lines.append(f"        logicalTypeOptions: {guessed.options}")
     if f.position:
         lines += ["        primaryKey: true", f"        primaryKeyPosition: {f.position}"]
-    if len(f.values) == count and not guessed.blank:
-        lines.append(f"        required: true # none of {count} records lacks it")
+    if one.required:
+        lacking = f", but for {one.lacking} that {'is' if one.lacking == 1 else 'are'} broken" if one.lacking else ""
+        lines.append(f"        required: true # none of {counted(count, 'record')} lacks it{lacking}")
     properties = {} if whole else {"source": write_source(f.steps, f.origin)}
     properties |= {"coerce": guessed.coerce.value} if guessed.coerce else {}
     properties |= {"format": guessed.form} if guessed.form else {}
     lines += _properties(properties)
     return lines + _described(f, guessed)
+
+
+def _odd(f: Field, odd: list[Any]) -> str:
+    """How many values the column takes, and what becomes of the others."""
+    first = odd[0]
+    telling = _showable(first) and not isinstance(first, dict | list) and not is_personal(f)
+    others = "the other goes" if len(odd) == 1 else f"the other {len(odd)} go"
+    example = f", such as {json.dumps(first)}" if telling else ""
+    return f"so are {len(f.values)} of {len(f.values) + len(odd)} sampled values; {others} to quarantine{example}"
+
+
+def _instead(one: Expected) -> list[str]:
+    """The column to write for those of a field's values that are of one type, where they are of several."""
+    if one.most is None:
+        return []
+    f, (kind, count) = one.field, one.most
+    if not _is_whole(f):
+        place = f", customProperties: [{{property: source, value: {_quoted(write_source(f.steps, f.origin))}}}]"
+    else:
+        place = f", physicalName: {_quoted(str(f.steps[0]))}" if f.steps[0] != f.name else ""
+    return [
+        f"      # To keep the {count} and have the others in quarantine, write:",
+        f"      # - {{name: {_word(f.name)}, logicalType: {kind}{place}}}",
+    ]
+
+
+def _is_whole(f: Field) -> bool:
+    """Whether it stands at the top of the value."""
+    return f.origin is Origin.VALUE and len(f.steps) == 1
 
 
 def _properties(properties: dict[str, str]) -> list[str]:

@@ -32,8 +32,17 @@ class ContractError(Exception):
     def __str__(self) -> str:
         count = len(self.problems)
         files = len({problem.file for problem in self.problems})
-        title = f"{count} problem{'s' * (count != 1)} in {files} file{'s' * (files != 1)}"
-        return "\n".join([f"{title}:", *(f"  {problem}" for problem in self.problems)])
+        return "\n".join(
+            [
+                f"{counted(count, 'problem')} in {counted(files, 'file')}:",
+                *(f"  {problem}" for problem in self.problems),
+            ]
+        )
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, such as ``1 record`` or ``2 records``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def shown(value: object, limit: int = 60) -> str:

@@ -13,6 +13,7 @@ from pista.contracts.names import COLUMN_MAX_BYTES, column_name_problem
 from pista.contracts.paths import Step
 
 MAX_DEPTH = 4  # names in a path; what lies deeper stays in an object
+FEW = 20  # one in so many may be broken, and a sample of fewer says nothing of a share
 MAX_FIELDS = 40  # of an object that is flattened; one with more is a map, whose keys are data
 ROW_OPERATIONS = ("c", "u", "r")  # of Debezium: created, updated, read by a snapshot
 OTHER_OPERATIONS = ("d", "t", "m")  # deleted, truncated, a message of an application
@@ -33,6 +34,7 @@ class Field:
     declared: str | None = None  # what Connect calls its type, such as io.debezium.time.Date
     position: int = 0  # in the key, from 1
     deleted: list[Any] = field(default_factory=list)  # of a key column: values of what was deleted
+    rows: list[int] = field(default_factory=list)  # which row each value is from
 
     @property
     def label(self) -> str:
@@ -142,20 +144,24 @@ def flatten(sample: Sample) -> list[Field]:
     """Fields in the order in which they first appear; objects become their fields, where these are few."""
     found: list[Field] = []
     names: set[str] = set()
-    for steps, values in _leaves([row for _, row in sample.rows], ()):
+    for steps, values in _leaves(list(enumerate(row for _, row in sample.rows)), ()):
         name = column_name("_".join(str(step) for step in steps), names)
         names.add(name)
         declared = sample.declared.get(str(steps[0])) if len(steps) == 1 else None
-        found.append(Field((*sample.root, *steps), name, values, declared=declared))
+        place = (*sample.root, *steps)
+        found.append(Field(place, name, [v for _, v in values], declared=declared, rows=[row for row, _ in values]))
     return found
 
 
-def _leaves(rows: Sequence[Row], prefix: tuple[Step, ...]) -> Iterable[tuple[tuple[Step, ...], list[Any]]]:
-    names = dict.fromkeys(name for row in rows for name in row)
+def _leaves(
+    rows: Sequence[tuple[int, Row]], prefix: tuple[Step, ...]
+) -> Iterable[tuple[tuple[Step, ...], list[tuple[int, Any]]]]:
+    """Paths, with the values that are there and the numbers of their rows."""
+    names = dict.fromkeys(name for _, row in rows for name in row)
     for name in names:
         steps = (*prefix, name)
-        values = [row[name] for row in rows if row.get(name) is not None]
-        if values and len(steps) < MAX_DEPTH and _has_fields(values):
+        values = [(number, row[name]) for number, row in rows if row.get(name) is not None]
+        if values and len(steps) < MAX_DEPTH and _has_fields([value for _, value in values]):
             yield from _leaves(values, steps)
         else:
             yield steps, values
@@ -173,6 +179,11 @@ def _has_fields(values: Sequence[Any]) -> bool:
 def is_writable(name: str) -> bool:
     """Whether a contract can hold the name of this field."""
     return bool(name) and name.isprintable()
+
+
+def is_few(broken: int, count: int) -> bool:
+    """Whether so many of a sample may be broken without saying anything of the others."""
+    return count >= FEW and broken * FEW <= count
 
 
 def column_name(source: str, taken: Iterable[str] = ()) -> str:

@@ -1,5 +1,6 @@
 """Which columns tell the rows of a sample apart: what the Kafka keys say, else a guess."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import orjson
 
 from pista.contracts.dataset import Origin
 from pista.contracts.guesses import EMAIL, IDENTITY
-from pista.contracts.sampled import Field, Row, Sample, column_name, is_writable, parse_object, unwrapped
+from pista.contracts.sampled import Field, Row, Sample, column_name, is_few, is_writable, parse_object, unwrapped
 
 NEWEST = "the newest message of a key is its row"
 
@@ -22,21 +23,26 @@ def mark_key(fields: list[Field], sample: Sample) -> str:
     if documents is not None and _by_document(fields, documents, len(sample.rows)):
         return f"the Kafka key of every sampled message is a JSON object of this: {NEWEST}"
     for f in fields:
-        if _is_whole(f, sample) and all(map(_matches, sample.keys, f.values)) and _are_keys(f, sample.deleted):
+        usable = _usable(f, sample)
+        same = sum(_matches(sample.keys[row], value) for row, value in usable)
+        if _is_most(same, sample) and _are_keys(type(usable[0][1]), sample.deleted):
             f.position = 1
             f.deleted = [key.decode() for key in sample.deleted if key is not None]
-            return f"the Kafka key of every sampled message is this field: {NEWEST}"
+            whole = same == len(sample.rows)
+            whose = "every sampled message" if whole else f"{same} of {len(sample.rows)} sampled messages"
+            return f"the Kafka key of {whose} is this field: {NEWEST}"
     if sample.deleted and all(key is not None and _is_text(key) for key in keys):
         name = column_name("key", [f.name for f in fields])
         texts: list[Any] = [key.decode() for key in keys if key is not None]
         alive = len(sample.rows)
-        fields.insert(0, Field((), name, texts[:alive], Origin.KEY, position=1, deleted=texts[alive:]))
+        key_field = Field((), name, texts[:alive], Origin.KEY, position=1, deleted=texts[alive:], rows=[*range(alive)])
+        fields.insert(0, key_field)
         return f"messages without value delete what has their Kafka key, so that is the key: {NEWEST}"
     if sample.deleted:
         return ""
     for f in fields:
-        distinct = len(f.values) > 1 and _is_whole(f, sample) and len(set(f.values)) == len(f.values)
-        if distinct and IDENTITY.fullmatch(f.name):
+        usable = _usable(f, sample) if IDENTITY.fullmatch(f.name) else []
+        if len(usable) > 1 and _is_most(len(usable), sample) and len({value for _, value in usable}) == len(usable):
             f.position = 1
             return f"a guess by its name, and because no value came twice: {NEWEST}"
     return ""
@@ -74,7 +80,7 @@ def _by_document(fields: list[Field], documents: list[Row], rows: int) -> bool:
             found.append(same[0])
         else:
             taken = [f.name for f in [*fields, *found]]
-            found.append(Field((name,), column_name(name, taken), values, Origin.KEY))
+            found.append(Field((name,), column_name(name, taken), values, Origin.KEY, rows=[*range(rows)]))
     for position, f in enumerate(found, 1):
         f.position = position
         f.deleted = [document[str(f.steps[-1])] for document in documents[rows:]]
@@ -82,24 +88,32 @@ def _by_document(fields: list[Field], documents: list[Row], rows: int) -> bool:
     return True
 
 
-def _is_whole(f: Field, sample: Sample) -> bool:
-    """Whether every row has it, as a text or a whole number that may be a key."""
-    if len(f.values) != len(sample.rows) or f.kinds() not in ({str}, {int}):
-        return False
-    if not all(is_writable(step) for step in f.steps if isinstance(step, str)):
-        return False
-    return all(map(_is_usable, f.values)) and not all(isinstance(v, str) and EMAIL.fullmatch(v) for v in f.values)
+def _usable(f: Field, sample: Sample) -> list[tuple[int, str | int]]:
+    """Rows, and the text or whole number that may be their key: of the type that most have; none of addresses."""
+    if not f.values or not all(is_writable(step) for step in f.steps if isinstance(step, str)):
+        return []
+    kind = Counter(map(type, f.values)).most_common(1)[0][0]
+    if kind not in (str, int):
+        return []
+    found = [(row, v) for row, v in zip(f.rows, f.values, strict=True) if type(v) is kind and _is_usable(v)]
+    return [] if all(isinstance(v, str) and EMAIL.fullmatch(v) for _, v in found) else found
+
+
+def _is_most(count: int, sample: Sample) -> bool:
+    """Whether so many rows are all of them, but for a few that may be broken."""
+    total = len(sample.rows)
+    return count == total or is_few(total - count, total)
 
 
 def _matches(key: bytes | None, value: str | int) -> bool:
     return key is not None and key == str(value).encode()
 
 
-def _are_keys(f: Field, deleted: Sequence[bytes | None]) -> bool:
-    """Whether the keys of deletions can be values of this field."""
+def _are_keys(kind: type, deleted: Sequence[bytes | None]) -> bool:
+    """Whether the keys of deletions can be values of a field of texts, or of whole numbers."""
     if not all(key is not None and _is_text(key) for key in deleted):
         return False
-    if f.kinds() == {str}:
+    if kind is str:
         return True
     try:
         return all(type(value := orjson.loads(key or b"")) is int and _is_usable(value) for key in deleted)

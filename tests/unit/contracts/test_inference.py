@@ -91,7 +91,68 @@ def test_what_no_column_can_hold_is_left_out_and_said() -> None:
     dataset, text = inferred([(None, json.dumps(row).encode()) for row in rows])
     assert [column.name for column in dataset.columns] == ["e"]
     assert text.count("is left out") == 5
-    assert "several types (array, text)" in text
+    assert "several types (1 array, 1 text)" in text
+    assert "# - {name: c, logicalType: array}" in text
+
+
+def rows_of(values: list[object], source: str = "x") -> list[Message]:
+    return [(None, json.dumps({source: value, "row": True}).encode()) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("values", "odd", "kind", "coercion", "form"),
+    [
+        ([*range(40)], "abc", LogicalType.INTEGER, None, None),
+        ([n + 0.5 for n in range(40)], "abc", LogicalType.NUMBER, None, None),
+        ([*map(str, range(40))], "abc", LogicalType.INTEGER, Coercion.TEXT, None),
+        ([True, False] * 20, "maybe", LogicalType.BOOLEAN, None, None),
+        (["true", "false"] * 20, "maybe", LogicalType.BOOLEAN, Coercion.TEXT, None),
+        ([f"2026-11-{n % 28 + 1:02d}" for n in range(40)], "soon", LogicalType.DATE, None, None),
+        ([f"2026-11-{n % 28 + 1:02d}T10:00:00Z" for n in range(40)], "soon", LogicalType.TIMESTAMP, None, None),
+        ([f"{n % 28 + 1:02d}/11/2026" for n in range(40)], "soon", LogicalType.DATE, None, "%d/%m/%Y"),
+        ([f"name {n}" for n in range(40)], 7, LogicalType.STRING, None, None),
+        ([[n] for n in range(40)], "abc", LogicalType.ARRAY, None, None),
+    ],
+)
+def test_one_broken_value_does_not_spoil_the_type(
+    values: list[object], odd: object, kind: LogicalType, coercion: Coercion | None, form: str | None
+) -> None:
+    dataset, text = inferred(rows_of([*values, odd]))
+    column = dataset.columns[0]
+    assert (column.logical_type, column.coercion, column.time_format) == (kind, coercion, form)
+    assert column.required
+    said = f"# CHECK: so are 40 of 41 sampled values; the other goes to quarantine, such as {json.dumps(odd)}"
+    assert said in text
+    assert "# CHECK: 1 of the 41 sampled rows will go to quarantine" in text
+
+
+def test_more_than_a_few_broken_values_are_no_accident() -> None:
+    dataset, text = inferred(rows_of([*range(40), *["abc"] * 3]))
+    assert [column.name for column in dataset.columns] == ["row"]
+    assert "several types (40 whole number, 3 text)" in text
+    assert "# To keep the 40 and have the others in quarantine, write:" in text
+    line = text.split("write:\n", 1)[1].split("\n", 1)[0]
+    instead = text.replace(line, line.replace("# - ", "- "))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "trips.yaml"
+        path.write_text(instead, encoding="utf-8")
+        written = read_contract(path).dataset
+    assert written is not None
+    assert written.column("x").logical_type is LogicalType.INTEGER
+    assert [c.name for c in inferred(rows_of([*range(18), "abc"]))[0].columns] == ["row"], "of few, one says something"
+
+
+def test_a_few_broken_records_do_not_spoil_the_key_and_what_is_required() -> None:
+    whole: list[Message] = [(f"b{n}".encode(), json.dumps({"bag": f"b{n}", "n": n}).encode()) for n in range(40)]
+    dataset, text = inferred([*whole, (b"b41", b'{"other": 1}')])
+    assert (dataset.key, dataset.column("n").required) == (("bag",), True)
+    assert "the Kafka key of 40 of 41 sampled messages is this field" in text
+    assert "required: true # none of 41 records lacks it, but for 1 that is broken" in text
+    assert "# CHECK: 1 of the 41 sampled rows will go to quarantine" in text
+    optional = [(key, b'{"bag": "b0"}') if key == b"b0" else (key, value) for key, value in whole]
+    dataset, text = inferred(optional)
+    assert not dataset.column("n").required, "a record that lacks one field only may be whole"
+    assert "will go to quarantine" not in text
 
 
 @pytest.mark.parametrize(

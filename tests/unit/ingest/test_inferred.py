@@ -1,6 +1,7 @@
-"""An inferred contract takes every message that it was inferred from."""
+"""An inferred contract takes every message that it was inferred from, but those that its comments announce."""
 
 import json
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -202,3 +203,33 @@ def test_every_sampled_message_loads(messages: list[Message]) -> None:
         takes_all(readable)
     except InferenceError:
         assert all(value is None or b"id" not in value for _, value in readable)
+
+
+announced = re.compile(r"# CHECK: (\d+) of the \d+ sampled rows will go to quarantine")
+
+
+@st.composite
+def broken_samples(draw: Any) -> list[Message]:
+    """Forty messages of a producer, of which one or two are broken in one way or another."""
+    fields: dict[str, list[Any]] = {name: draw(columns(40)) for name in draw(st.sets(st.sampled_from("abcd")))}
+    fields["id"] = list(range(40)) if draw(st.booleans()) else [f"x{n}" for n in range(40)]
+    rows = [{name: values[row] for name, values in fields.items()} for row in range(40)]
+    keyed = draw(st.booleans())
+    messages: list[Message] = [(str(row["id"]).encode() if keyed else None, as_bytes(row)) for row in rows]
+    for row in draw(st.lists(st.integers(0, 39), min_size=1, max_size=2)):
+        name = draw(st.sampled_from(sorted(fields)))
+        lacking = {other: value for other, value in rows[row].items() if other != name}
+        damaged = draw(st.sampled_from([lacking, {}, {"other": 1}, rows[row] | {name: draw(nested)}]))
+        messages[row] = (draw(st.sampled_from([messages[row][0], b"other"])), as_bytes(damaged))
+    return messages
+
+
+@settings(deadline=None, max_examples=40)
+@given(broken_samples())
+def test_only_the_announced_messages_go_to_quarantine(messages: list[Message]) -> None:
+    readable = [(key, value) for key, value in messages if value is not None and parse_object(value) is not None]
+    dataset, text = inferred(readable)
+    records = [Record(0, offset, 1_700_000_000_000, key, value) for offset, (key, value) in enumerate(readable)]
+    decoded = Decoder(dataset, Settings()).decode(Records.of(records))
+    said = announced.search(text)
+    assert len({r.index for r in decoded.rejections}) == (int(said.group(1)) if said else 0), (text, decoded.rejections)
